@@ -1,0 +1,38 @@
+//! What is signed between an orchestrator and the privileged side of a host.
+//!
+//! Three documents, each strict JSON in the exact bytes that were signed:
+//! an [`Order`] (what a job may do), a [`Renewal`] (how much longer its lease
+//! holds) and a [`JobResult`] (what became of it, signed by the broker).
+//! Nobody re-encodes them on the way; robotd carries them unread.
+//!
+//! No I/O here: keys and bytes come in, decisions come out.
+
+mod body;
+mod envelope;
+mod ids;
+mod limits;
+mod outcome;
+mod renewal;
+mod result;
+mod verify;
+
+pub use body::{Display, Lease, Order, Profiles, Screenshots};
+pub use envelope::{KeyId, MAX_BODY, MAX_RESULT, Purpose, Signed, SigningKey, VerifyingKey};
+pub use ids::{AgentId, Attempt, AttemptRef, JobId, LeaseId, NIL, Sha256Hex};
+pub use limits::{LIMITS, LimitRange, Limits};
+pub use outcome::{Outcome, Phase};
+pub use renewal::Renewal;
+pub use result::{
+    ArtifactTotal, JobResult, LicenseTimes, LogTotals, PhaseAt, SessionSummary, StreamTotals,
+    WipeMethod, WipeReport,
+};
+pub use verify::{Challenge, Expectation, OrderError, verify};
+
+/// Associated data under which a secret is sealed to a broker: a secret of one attempt opens in no other.
+pub fn secret_aad(attempt: &AttemptRef, name: &str) -> Vec<u8> {
+    format!(
+        "robotd-secret-v1\0{}\0{}\0{name}",
+        attempt.job, attempt.number
+    )
+    .into_bytes()
+}

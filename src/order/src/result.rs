@@ -1,0 +1,152 @@
+//! The result of a job, as the broker signs it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AgentId, AttemptRef, LeaseId, Sha256Hex};
+use crate::outcome::{Outcome, Phase};
+
+/// What became of one attempt. Signed by the broker, so that robotd can't invent it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct JobResult {
+    /// Version of this document: 1.
+    pub v: u32,
+    /// Which attempt.
+    pub attempt: AttemptRef,
+    /// On which host.
+    pub agent: AgentId,
+    /// SHA-256 of the order that it ran under; absent when none was accepted.
+    pub order_sha256: Option<Sha256Hex>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Stable code of what went wrong, empty when nothing did.
+    pub code: String,
+    /// One sentence for a person, empty when there is nothing to say.
+    pub detail: String,
+    /// The bot's exit code; absent when it died by a signal or never ran.
+    pub exit_code: Option<i32>,
+    /// The signal that killed the bot.
+    pub signal: Option<i32>,
+    /// The steps that the privileged side took, in order.
+    pub timeline: Vec<PhaseAt>,
+    /// The license lease that it ran under.
+    pub license: Option<LicenseTimes>,
+    /// The OS session; absent when none was opened.
+    pub session: Option<SessionSummary>,
+    /// What was delivered on each stream.
+    pub log: LogTotals,
+    /// What the bot handed back.
+    pub artifacts: Vec<ArtifactTotal>,
+    /// Number of screenshots taken.
+    pub screenshots: u32,
+    /// Lane of the attempt: 16 bytes in hex. Empty when it has none.
+    pub lane_epoch: String,
+    /// The last record of that lane: the orchestrator knows when it has all.
+    pub lane_last_seq: u64,
+    /// Processes that had to be killed after the bot's own end.
+    pub processes_killed: u32,
+    /// What the wipe did and found; absent when there was no volume.
+    pub wipe: Option<WipeReport>,
+}
+
+/// When a step was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PhaseAt {
+    /// The step.
+    pub phase: Phase,
+    /// Host's wall clock, milliseconds since 1970; for people.
+    pub at_unix_ms: u64,
+}
+
+/// Under which license the job ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LicenseTimes {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Its fence.
+    pub fence: u64,
+    /// Its pool.
+    pub pool: String,
+}
+
+/// The OS session of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SessionSummary {
+    /// logind's id; empty where PAM runs without logind.
+    pub id: String,
+    /// `logind` or `pam`.
+    pub backend: String,
+    /// Account.
+    pub account: String,
+    /// Its uid.
+    pub uid: u32,
+    /// Size of the display as `WIDTHxHEIGHT`, or `none`.
+    pub display: String,
+    /// Proven gone: no session, process, runtime directory, IPC or key of it is left.
+    pub closed: bool,
+}
+
+/// Both streams of a bot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LogTotals {
+    /// Standard output.
+    pub stdout: StreamTotals,
+    /// Standard error.
+    pub stderr: StreamTotals,
+}
+
+/// What was delivered of one stream, after masking.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StreamTotals {
+    /// Lines, an unterminated last one counted.
+    pub lines: u64,
+    /// Bytes, newlines included.
+    pub bytes: u64,
+    /// Over those bytes, 64 hex digits; empty when the attendant was lost and nobody knows.
+    pub sha256: String,
+}
+
+/// A file that the bot handed back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ArtifactTotal {
+    /// Relative path, with bytes that are not UTF-8 replaced.
+    pub name: String,
+    /// Digest of its content.
+    pub sha256: Sha256Hex,
+    /// Size.
+    pub bytes: u64,
+}
+
+/// How a volume was made unreadable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WipeMethod {
+    /// Memory that the kernel took back; never on a disk when swap was off or excluded.
+    TmpfsReleased,
+}
+
+/// What the wipe did and what it proved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WipeReport {
+    /// Nothing of the job is left on the host; only then the slot is used again.
+    pub complete: bool,
+    /// How.
+    pub method: WipeMethod,
+    /// Files and directories that were on the volume.
+    pub files: u64,
+    /// Bytes that they took.
+    pub bytes: u64,
+    /// Whether the volume's pages could reach swap: `none`, `excluded`, `possible`.
+    pub swap: String,
+    /// What was swept outside the volume, one line per kind, for example `sysv-shm: 2`.
+    pub swept: Vec<String>,
+    /// What could not be removed, one line each.
+    pub leftovers: Vec<String>,
+}
