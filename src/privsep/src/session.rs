@@ -1,0 +1,228 @@
+//! One robotd-session and the broker. The socket's peer must be root and the process that the
+//! broker started (or its unit's main process).
+
+use order::{ArtifactTotal, AttemptRef, LogTotals, Outcome, PhaseAt, SessionSummary, WipeReport};
+use serde::{Deserialize, Serialize};
+
+use crate::broker::StopMode;
+use crate::refusal::Refusal;
+
+/// What a session says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromSession {
+    /// First message, also after the broker's restart. Answer to the first one: [`ToSession::Spec`].
+    Hello {
+        /// Which attempt it was started for.
+        attempt: AttemptRef,
+        /// Set when it has its spec already and only reconnects: the steps that it took so far.
+        timeline: Option<Vec<PhaseAt>>,
+    },
+    /// First message of `robotd-session --teardown`. Answer: [`ToSession::Teardown`].
+    TeardownHello {
+        /// The slot's account.
+        account: String,
+    },
+    /// What the teardown did and could not do.
+    TornDown(Swept),
+    /// A step was done.
+    Phase(PhaseAt),
+    /// All processes are gone as far as the session can tell: have logind close the account's
+    /// user and prove it. Answer: [`ToSession::UserClosed`].
+    CloseUser,
+    /// The attempt is over; this is all that the session knows. Answer: [`ToSession::Recorded`],
+    /// after which the session exits.
+    Report(Box<Report>),
+}
+
+/// What a session is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToSession {
+    /// What to run. Three descriptors come along: the [`Spec`] in a sealed memfd; the attempt's
+    /// spool directory and the directory of the attendant's socket, opened as directories.
+    Spec,
+    /// To [`FromSession::TeardownHello`].
+    Teardown(Teardown),
+    /// End the bot.
+    Stop(StopMode),
+    /// The lease holds until this CLOCK_BOOTTIME.
+    LeaseUntil {
+        /// Nanoseconds.
+        boottime_ns: u64,
+    },
+    /// A secret for the attendant, in a sealed memfd sent along.
+    Secret {
+        /// Which.
+        name: String,
+    },
+    /// A secret could not be had.
+    SecretRefused {
+        /// Which.
+        name: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// To [`FromSession::CloseUser`]: nothing is left when the account's user is proven gone.
+    UserClosed {
+        /// What is left.
+        leftovers: Vec<String>,
+    },
+    /// To [`FromSession::Report`]: durable.
+    Recorded,
+}
+
+/// How a session is opened on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// PAM with logind: session id and runtime directory are asserted.
+    Logind,
+    /// PAM alone, where PID 1 is not systemd.
+    Pam,
+}
+
+impl Backend {
+    /// As it stands in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logind => "logind",
+            Self::Pam => "pam",
+        }
+    }
+}
+
+/// All that one session needs to run one attempt. Made by the broker from its policy and the
+/// verified order; nothing in it comes from robotd.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Which attempt.
+    pub attempt: AttemptRef,
+    /// The bot's account.
+    pub account: Account,
+    /// The attendant's account.
+    pub attendant: Account,
+    /// Directory of `robotd-attendant` and of `robotjob`, the bot's own command, which is bound
+    /// into the sandbox.
+    pub program_dir: String,
+    /// How sessions are opened.
+    pub backend: Backend,
+    /// PAM service, `robotd`.
+    pub pam_service: String,
+    /// uid of robotd, the only peer of the attendant's socket.
+    pub robotd_uid: u32,
+    /// The package's tree in the store. A path, because overlayfs takes no directory that was opened in
+    /// another mount namespace.
+    pub package_tree: String,
+    /// The interpreter for the entry point, absolute; absent = the entry is executed itself.
+    pub interpreter: Option<String>,
+    /// Entry point relative to the package.
+    pub entry: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Environment on top of the session's.
+    pub env: Vec<(String, String)>,
+    /// Parameters, a JSON object.
+    pub params_json: String,
+    /// Width and height; absent = none.
+    pub display: Option<(u32, u32)>,
+    /// When to take pictures.
+    pub screenshots: Screenshots,
+    /// From RUNNING to the soft stop, milliseconds.
+    pub run_ms: u64,
+    /// From SIGTERM to the kill, milliseconds.
+    pub stop_grace_ms: u64,
+    /// Size of the scratch volume.
+    pub volume_bytes: u64,
+    /// Output that is kept.
+    pub log_bytes: u64,
+    /// All artifacts together.
+    pub artifact_bytes: u64,
+    /// Secrets that the bot may ask for.
+    pub secrets: Vec<String>,
+    /// CLOCK_BOOTTIME after which the bot is killed whatever happened, nanoseconds.
+    pub hard_end_ns: u64,
+    /// CLOCK_BOOTTIME at which the lease ends unless it is renewed, nanoseconds.
+    pub lease_until_ns: u64,
+    /// Stop the bot when the lease ends; otherwise it finishes.
+    pub stop_at_lease_end: bool,
+    /// The bot may use the host's network; otherwise it has loopback only.
+    pub host_network: bool,
+}
+
+/// What a teardown needs: it undoes whatever a session may have left, without its help.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Teardown {
+    /// The bot's account.
+    pub account: Account,
+    /// The attendant's account.
+    pub attendant: Account,
+    /// How sessions are opened.
+    pub backend: Backend,
+    /// The attempt that used the slot last; absent when nobody knows.
+    pub attempt: Option<AttemptRef>,
+}
+
+/// What was found and removed outside the scratch volume, and what could not be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swept {
+    /// One line per kind, for example `sysv-shm: 2`.
+    pub swept: Vec<String>,
+    /// One line each; empty = proven clean.
+    pub leftovers: Vec<String>,
+    /// Processes that had to be killed.
+    pub processes_killed: u32,
+}
+
+/// When to take pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Screenshots {
+    /// When the display is ready.
+    pub on_start: bool,
+    /// When the bot fails.
+    pub on_failure: bool,
+    /// Each so many milliseconds.
+    pub every_ms: Option<u64>,
+}
+
+/// An account of the host, resolved by the broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Name.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Home directory.
+    pub home: String,
+}
+
+/// What a session knows at the end. The broker adds ids and signs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What went wrong, when something of ours or of the order did.
+    pub refusal: Option<Refusal>,
+    /// Exit code of the bot.
+    pub exit_code: Option<i32>,
+    /// Signal that killed it.
+    pub signal: Option<i32>,
+    /// The steps.
+    pub timeline: Vec<PhaseAt>,
+    /// The OS session.
+    pub session: Option<SessionSummary>,
+    /// Output totals.
+    pub log: LogTotals,
+    /// Artifacts; few enough for a packet ([`crate::attendant::MAX_ARTIFACTS`]).
+    pub artifacts: Vec<ArtifactTotal>,
+    /// Number of screenshots.
+    pub screenshots: u32,
+    /// Epoch of the attempt's lane, hex.
+    pub lane_epoch: String,
+    /// Its last record.
+    pub lane_last_seq: u64,
+    /// Processes killed after the bot's own end.
+    pub processes_killed: u32,
+    /// The wipe.
+    pub wipe: Option<WipeReport>,
+}
