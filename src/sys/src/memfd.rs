@@ -1,0 +1,212 @@
+//! Bytes that can't change any more: sealed memory files.
+//!
+//! An order comes from robotd, which is not trusted. In a memory file that is sealed against
+//! writing and resizing it can be checked once and used afterwards: its sender can neither swap
+//! its bytes between the two nor make the reader fault.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::fstat;
+
+/// A sealed memory file that could not be made or is not one.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No memory file could be made.
+    #[error("can't make a memory file")]
+    Create {
+        /// The kernel's reason.
+        source: Errno,
+    },
+    /// Its bytes could not be written.
+    #[error("can't write {len} bytes to a memory file")]
+    Write {
+        /// How many.
+        len: usize,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// It could not be sealed.
+    #[error("can't seal a memory file")]
+    Seal {
+        /// The kernel's reason.
+        source: Errno,
+    },
+    /// The descriptor is not a memory file, or not sealed against shrinking, growing, writing
+    /// and further sealing.
+    #[error("the descriptor is not a sealed memory file: its bytes could still change; refused")]
+    NotSealed,
+    /// It is longer than allowed.
+    #[error("the memory file has {len} bytes, at most {max} are allowed")]
+    TooLong {
+        /// Its length.
+        len: u64,
+        /// The bound.
+        max: usize,
+    },
+    /// Its bytes could not be read.
+    #[error("can't read a sealed memory file")]
+    Read {
+        /// The kernel's reason.
+        source: io::Error,
+    },
+}
+
+/// `MFD_NOEXEC_SEAL` of linux/memfd.h: never executable, and that sealed too (Linux 6.3).
+const NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x8);
+
+/// What makes the bytes final.
+const FINAL: SealFlag = SealFlag::F_SEAL_SHRINK
+    .union(SealFlag::F_SEAL_GROW)
+    .union(SealFlag::F_SEAL_WRITE)
+    .union(SealFlag::F_SEAL_SEAL);
+
+/// A memory file of these bytes, sealed. `name` shows in /proc and in nothing else.
+///
+/// # Errors
+///
+/// [`Error::Create`], [`Error::Write`] and [`Error::Seal`].
+pub fn sealed(name: &CStr, bytes: &[u8]) -> Result<OwnedFd, Error> {
+    let mut file = File::from(create(name).map_err(|source| Error::Create { source })?);
+    file.write_all(bytes).map_err(|source| Error::Write {
+        len: bytes.len(),
+        source,
+    })?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(FINAL)).map_err(|source| Error::Seal { source })?;
+    Ok(file.into())
+}
+
+fn create(name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    match memfd_create(name, flags | NOEXEC_SEAL) {
+        Err(Errno::EINVAL) => memfd_create(name, flags),
+        outcome => outcome,
+    }
+}
+
+/// The bytes of a sealed memory file that someone else made.
+///
+/// # Errors
+///
+/// [`Error::NotSealed`] and [`Error::TooLong`] are the sender's fault, [`Error::Read`] is not.
+pub fn read_sealed(fd: BorrowedFd<'_>, max: usize) -> Result<Vec<u8>, Error> {
+    // Only memory files have seals; on others the call fails, or lacks F_SEAL_WRITE.
+    let seals = fcntl(fd, FcntlArg::F_GET_SEALS).map_err(|_| Error::NotSealed)?;
+    if !SealFlag::from_bits_retain(seals).contains(FINAL) {
+        return Err(Error::NotSealed);
+    }
+    // After the seals, so that the length is final too.
+    let facts = fstat(fd).map_err(|source| Error::Read {
+        source: source.into(),
+    })?;
+    if facts.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(Error::NotSealed);
+    }
+    let len = facts.st_size.unsigned_abs();
+    match usize::try_from(len) {
+        Ok(len) if len <= max => read_from_start(fd, len),
+        _ => Err(Error::TooLong { len, max }),
+    }
+}
+
+fn read_from_start(fd: BorrowedFd<'_>, len: usize) -> Result<Vec<u8>, Error> {
+    let mut bytes = vec![0; len];
+    // By position: the sender holds the same open file and could move its offset.
+    let file = File::from(
+        fd.try_clone_to_owned()
+            .map_err(|source| Error::Read { source })?,
+    );
+    file.read_exact_at(&mut bytes, 0)
+        .map_err(|source| Error::Read { source })?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn sealed_bytes_are_read_and_can_not_be_changed() {
+        let fd = sealed(c"robotd-test", b"order").unwrap();
+        assert_eq!(read_sealed(fd.as_fd(), 5).unwrap(), b"order");
+        let file = File::from(fd);
+        assert!(file.write_at(b"x", 0).is_err());
+        assert!(file.set_len(0).is_err());
+        assert!(file.set_len(100).is_err());
+    }
+
+    #[test]
+    fn the_position_of_the_sender_does_not_matter() {
+        let file = File::from(sealed(c"robotd-test", b"order").unwrap());
+        std::io::Read::read_to_end(&mut &file, &mut Vec::new()).unwrap();
+        assert_eq!(read_sealed(file.as_fd(), 5).unwrap(), b"order");
+    }
+
+    #[test]
+    fn what_could_still_change_is_refused() {
+        let mut file = File::from(create(c"robotd-test").unwrap());
+        file.write_all(b"order").unwrap();
+        assert!(matches!(
+            read_sealed(file.as_fd(), 5),
+            Err(Error::NotSealed)
+        ));
+        let seals = [
+            SealFlag::F_SEAL_WRITE,
+            SealFlag::F_SEAL_GROW,
+            SealFlag::F_SEAL_SHRINK,
+        ];
+        for seal in seals {
+            fcntl(&file, FcntlArg::F_ADD_SEALS(seal)).unwrap();
+            assert!(
+                matches!(read_sealed(file.as_fd(), 5), Err(Error::NotSealed)),
+                "{seal:?}"
+            );
+        }
+        fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SEAL)).unwrap();
+        assert_eq!(read_sealed(file.as_fd(), 5).unwrap(), b"order");
+    }
+
+    #[test]
+    fn what_is_no_memory_file_is_refused() {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        assert!(matches!(
+            read_sealed(reader.as_fd(), 5),
+            Err(Error::NotSealed)
+        ));
+        let file = tempfile::tempfile().unwrap();
+        assert!(matches!(
+            read_sealed(file.as_fd(), 5),
+            Err(Error::NotSealed)
+        ));
+        // On tmpfs a file has seals of a kind, but can't get the one against writing.
+        let file = tempfile::tempfile_in("/dev/shm").unwrap();
+        assert!(matches!(
+            read_sealed(file.as_fd(), 5),
+            Err(Error::NotSealed)
+        ));
+    }
+
+    #[test]
+    fn too_many_bytes_are_refused_before_memory_is_taken() {
+        let fd = sealed(c"robotd-test", b"order").unwrap();
+        assert!(matches!(
+            read_sealed(fd.as_fd(), 4),
+            Err(Error::TooLong { len: 5, max: 4 })
+        ));
+        let huge = File::from(create(c"robotd-test").unwrap());
+        huge.set_len(1 << 50).unwrap();
+        fcntl(&huge, FcntlArg::F_ADD_SEALS(FINAL)).unwrap();
+        assert!(matches!(
+            read_sealed(huge.as_fd(), 1 << 20),
+            Err(Error::TooLong { .. })
+        ));
+    }
+}

@@ -1,0 +1,118 @@
+//! Small attributes of the calling process.
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Pid, getppid, setsid};
+
+use super::Error;
+
+/// Orphans among this process's descendants become its children, so that it can wait for them.
+///
+/// # Errors
+///
+/// [`Error::Attribute`].
+pub fn set_child_subreaper() -> Result<(), Error> {
+    prctl::set_child_subreaper(true).map_err(named("the adoption of orphans"))
+}
+
+/// No other process of the same user may trace this one or read its memory. exec resets it.
+///
+/// # Errors
+///
+/// [`Error::Attribute`].
+pub fn not_dumpable() -> Result<(), Error> {
+    prctl::set_dumpable(false).map_err(named("dumpable"))
+}
+
+/// No program that is started from here gains rights by its set-user-id bit or file
+/// capabilities. It can't be undone.
+///
+/// # Errors
+///
+/// [`Error::Attribute`].
+pub fn no_new_privileges() -> Result<(), Error> {
+    prctl::set_no_new_privs().map_err(named("no-new-privileges"))
+}
+
+/// Sends `signal` to this process when its parent ends.
+///
+/// Changing the user resets it, so it is called after that; grandchildren do not inherit it.
+/// `parent` is who should still be there (0 from inside a new pid namespace): it may have ended
+/// before the call, and then nothing would ever be sent.
+///
+/// # Errors
+///
+/// [`Error::Orphaned`] and [`Error::Attribute`].
+pub fn die_with_parent(signal: Signal, parent: Pid) -> Result<(), Error> {
+    prctl::set_pdeathsig(signal).map_err(named("the signal at the parent's end"))?;
+    if getppid() == parent {
+        Ok(())
+    } else {
+        Err(Error::Orphaned { expected: parent })
+    }
+}
+
+/// Starts a terminal session of its own, so that no signal to the parent's group reaches it.
+///
+/// # Errors
+///
+/// [`Error::Attribute`]; `EPERM` when it leads a group already.
+pub fn set_session() -> Result<Pid, Error> {
+    setsid().map_err(named("a session of its own"))
+}
+
+/// Access bits that new files do not get; returns the former ones.
+pub fn set_umask(bits: u32) -> u32 {
+    umask(Mode::from_bits_truncate(bits)).bits()
+}
+
+/// Names the host, as seen in this process's UTS namespace.
+///
+/// # Errors
+///
+/// [`Error::Attribute`].
+pub fn set_hostname(name: &str) -> Result<(), Error> {
+    nix::unistd::sethostname(name).map_err(named("the host name"))
+}
+
+/// Gives every signal its default effect and blocks none, as a program expects to be started.
+///
+/// Both are inherited over exec, and a Rust program ignores `SIGPIPE`, which makes pipelines of
+/// its children run for ever.
+///
+/// # Errors
+///
+/// [`Error::Attribute`].
+pub fn restore_signals() -> Result<(), Error> {
+    for number in 1..=libc::SIGRTMAX() {
+        restore_effect(number);
+    }
+    SigSet::empty()
+        .thread_set_mask()
+        .map_err(named("the signal mask"))
+}
+
+/// By the raw system call: glibc's function refuses its own two signals, which a careless parent
+/// may have had ignored all the same.
+fn restore_effect(number: i32) {
+    // The kernel's own struct sigaction: handler, flags, restorer and a mask of 64 signals. All
+    // zeroes is the default effect.
+    let default = [0_u64; 4];
+    // SAFETY: rt_sigaction(2) reads the struct above, which lives over the call, installs no code,
+    // and writes nothing since there is no place for the old one. KILL and STOP are refused.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            default.as_ptr(),
+            std::ptr::null::<u64>(),
+            size_of::<u64>(),
+        )
+    };
+}
+
+fn named(attribute: &'static str) -> impl FnOnce(Errno) -> Error {
+    move |source| Error::Attribute { attribute, source }
+}

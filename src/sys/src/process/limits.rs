@@ -1,0 +1,58 @@
+//! Bounds on what one process may use (setrlimit(2)).
+
+use nix::sys::resource::{Resource, setrlimit};
+
+use super::Error;
+
+/// A bound, with its unit. The soft and the hard one are set alike: what a bot could raise
+/// again would bound nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Bytes of a core dump.
+    Core(u64),
+    /// Open descriptors.
+    OpenFiles(u64),
+    /// Bytes of one file.
+    FileSize(u64),
+    /// Bytes of memory locked against swapping.
+    LockedMemory(u64),
+    /// Processes of the user, counted over the whole host.
+    Processes(u64),
+    /// Bytes in POSIX message queues of the user.
+    MessageQueues(u64),
+    /// How far `nice` may go down: 20 less the value.
+    Nice(u64),
+    /// Real-time priority.
+    RealTimePriority(u64),
+}
+
+impl Limit {
+    fn parts(self) -> (&'static str, Resource, u64) {
+        match self {
+            Self::Core(bytes) => ("the core size", Resource::RLIMIT_CORE, bytes),
+            Self::OpenFiles(count) => ("open descriptors", Resource::RLIMIT_NOFILE, count),
+            Self::FileSize(bytes) => ("the file size", Resource::RLIMIT_FSIZE, bytes),
+            Self::LockedMemory(bytes) => ("locked memory", Resource::RLIMIT_MEMLOCK, bytes),
+            Self::Processes(count) => ("processes", Resource::RLIMIT_NPROC, count),
+            Self::MessageQueues(bytes) => ("message queues", Resource::RLIMIT_MSGQUEUE, bytes),
+            Self::Nice(value) => ("niceness", Resource::RLIMIT_NICE, value),
+            Self::RealTimePriority(value) => {
+                ("the real-time priority", Resource::RLIMIT_RTPRIO, value)
+            }
+        }
+    }
+}
+
+/// Bounds the calling process and everything that it starts.
+///
+/// # Errors
+///
+/// [`Error::SetLimit`].
+pub fn set_limit(limit: Limit) -> Result<(), Error> {
+    let (limit, resource, value) = limit.parts();
+    setrlimit(resource, value, value).map_err(|source| Error::SetLimit {
+        limit,
+        value,
+        source,
+    })
+}
