@@ -1,0 +1,175 @@
+//! Where each attempt stands, and which request is allowed there.
+//!
+//! ```text
+//! Reserved ─► AwaitsPackage ─► TakingIn ─► Launching ─► Running ─► Ended
+//!     │             │              │           │           │
+//!     └ cancelled   └──────────────┴───────────┴───────────┴─► TearingDown ─► Ended
+//! ```
+
+use std::time::Duration;
+
+use order::{Challenge, LicenseTimes, Order, Phase, PhaseAt, Sha256Hex, Signed};
+use privsep::broker::{HeldState, Request, StopMode};
+use privsep::session::Report;
+use privsep::{Refusal, broker};
+use serde::{Deserialize, Serialize};
+
+use crate::policy::NetworkProfile;
+use crate::record::SessionProcess;
+use crate::store::Ready;
+
+/// A reservation that nobody starts is given up after this long.
+pub(crate) const RESERVATION: Duration = Duration::from_secs(15 * 60);
+
+/// One attempt that the broker knows.
+pub(crate) struct Attempt {
+    pub(crate) account: String,
+    pub(crate) stage: Stage,
+    pub(crate) timeline: Vec<PhaseAt>,
+    /// What was started; absent before the start and after a restart of the broker.
+    pub(crate) started: Option<Started>,
+    /// For the result, also after a restart of the broker.
+    pub(crate) bound: Option<Bound>,
+}
+
+/// What binds a started attempt until its result is signed. Kept on the disk with its slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Bound {
+    pub(crate) order_sha256: Sha256Hex,
+    pub(crate) license: LicenseTimes,
+    pub(crate) tenant: String,
+    /// Names that the bot may ask for.
+    pub(crate) secrets: Vec<String>,
+    /// CLOCK_BOOTTIME, nanoseconds.
+    pub(crate) hard_end_ns: u64,
+    /// CLOCK_BOOTTIME, nanoseconds; at most the hard end.
+    pub(crate) lease_until_ns: u64,
+    /// A stop that the session could not be told yet.
+    pub(crate) stop: Option<StopMode>,
+}
+
+/// A verified, permitted and committed order, until its session has it.
+pub(crate) struct Started {
+    pub(crate) order: Order,
+    pub(crate) network: NetworkProfile,
+}
+
+/// Where it stands.
+pub(crate) enum Stage {
+    /// A slot is set aside since this CLOCK_BOOTTIME.
+    Reserved {
+        challenge: Challenge,
+        since: Duration,
+    },
+    /// Committed; robotd fetches the package.
+    AwaitsPackage,
+    /// A thread copies, opens and checks the package.
+    TakingIn,
+    /// The session was started and has not called yet.
+    Launching {
+        ready: Option<Ready>,
+        deadline: Duration,
+    },
+    /// The session runs, connected or not.
+    Running { process: SessionProcess },
+    /// The session is gone without a report; its slot is being cleaned. Boxed: rare and large.
+    TearingDown { report: Box<Report> },
+    /// The signed result waits for its delivery.
+    Ended { result: Signed },
+}
+
+/// What the table says to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permit {
+    /// Carry it out.
+    Go,
+    /// It was carried out before: the same answer, no effect.
+    Repeat,
+    /// No, with this code.
+    Refuse(&'static str),
+}
+
+impl Stage {
+    /// THE table: requests × stages. What is not in it is refused.
+    pub(crate) fn permit(&self, request: &Request) -> Permit {
+        use Permit::{Go, Refuse, Repeat};
+        match (request, self) {
+            (Request::Cancel { .. }, Self::Reserved { .. }) => Go,
+            (Request::Cancel { .. }, _) => Refuse("ATTEMPT_STARTED"),
+            (Request::Start { .. }, Self::Reserved { .. }) => Go,
+            (Request::Start { .. }, Self::AwaitsPackage) => Repeat,
+            (Request::Start { .. }, _) => Refuse("ATTEMPT_STARTED"),
+            (Request::Package { .. } | Request::PackageFailed { .. }, Self::AwaitsPackage) => Go,
+            (Request::Package { .. } | Request::PackageFailed { .. }, _) => {
+                Refuse("PACKAGE_NOT_AWAITED")
+            }
+            (Request::Renew { .. }, Self::Reserved { .. }) => Refuse("ATTEMPT_NOT_STARTED"),
+            (Request::Renew { .. }, Self::TearingDown { .. } | Self::Ended { .. }) => Repeat,
+            (Request::Renew { .. }, _) => Go,
+            (Request::Stop { .. }, Self::Reserved { .. }) => Refuse("ATTEMPT_NOT_STARTED"),
+            (Request::Stop { .. }, Self::TearingDown { .. } | Self::Ended { .. }) => Repeat,
+            (Request::Stop { .. }, _) => Go,
+            (Request::Secret { .. } | Request::SecretFailed { .. }, Self::Running { .. }) => Go,
+            (Request::Secret { .. } | Request::SecretFailed { .. }, _) => {
+                Refuse("ATTEMPT_NOT_RUNNING")
+            }
+            (Request::Forget { .. }, Self::Ended { .. }) => Go,
+            (Request::Forget { .. }, _) => Refuse("ATTEMPT_NOT_ENDED"),
+            (Request::Reserve { .. }, Self::Reserved { .. }) => Repeat,
+            (Request::Reserve { .. }, _) => Refuse("ATTEMPT_STARTED"),
+            (Request::Hello { .. } | Request::Sync, _) => Refuse("NOT_ABOUT_AN_ATTEMPT"),
+        }
+    }
+}
+
+impl Attempt {
+    pub(crate) fn held(&self) -> HeldState {
+        match &self.stage {
+            Stage::Reserved { .. } => HeldState::Reserved,
+            Stage::AwaitsPackage => HeldState::AwaitsPackage,
+            Stage::TakingIn
+            | Stage::Launching { .. }
+            | Stage::Running { .. }
+            | Stage::TearingDown { .. } => HeldState::Running(
+                self.timeline
+                    .last()
+                    .map_or(Phase::Started, |last| last.phase),
+            ),
+            Stage::Ended { .. } => HeldState::Ended,
+        }
+    }
+
+    /// Whether the order grants this secret.
+    pub(crate) fn grants_secret(&self, name: &str) -> Result<(), Refusal> {
+        let granted = self
+            .bound
+            .as_ref()
+            .is_some_and(|bound| bound.secrets.iter().any(|own| own == name));
+        if granted {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "SECRET_NOT_GRANTED",
+            format!("secret {name:?} is not in the order of this job"),
+        ))
+    }
+}
+
+/// The attempt that a request is about.
+pub(crate) fn subject(request: &Request) -> Option<order::AttemptRef> {
+    use broker::Request as R;
+    match request {
+        R::Hello { .. } | R::Sync => None,
+        R::Reserve { attempt, .. }
+        | R::Cancel { attempt }
+        | R::Start { attempt, .. }
+        | R::Package { attempt }
+        | R::PackageFailed { attempt, .. }
+        | R::Renew { attempt, .. }
+        | R::Stop { attempt, .. }
+        | R::Secret { attempt, .. }
+        | R::SecretFailed { attempt, .. }
+        | R::Forget { attempt } => Some(*attempt),
+    }
+}

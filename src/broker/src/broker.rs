@@ -1,0 +1,247 @@
+//! The one owner of the broker's state, and how it tells others.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use events::{Code, Event};
+use order::{AgentId, AttemptRef, Phase, PhaseAt};
+use privsep::broker::{Answer, Notice, Reply, Slot, SlotState};
+use privsep::session::{Backend, ToSession};
+use privsep::{Refusal, encode};
+use sys::fdpass::Seqpacket;
+use sys::process::Process;
+
+use crate::attempts::{Attempt, Stage};
+use crate::keys::Keys;
+use crate::policy::Policy;
+use crate::record::Records;
+use crate::store::Store;
+use crate::work::Workers;
+
+/// A packet that a peer does not take at once means that it does not read: its connection ends,
+/// it connects again and asks for the state.
+pub(crate) const PEERS: usize = 256;
+
+/// Everything that the broker knows.
+pub(crate) struct Broker {
+    pub(crate) policy: Policy,
+    pub(crate) backend: Backend,
+    pub(crate) keys: Keys,
+    pub(crate) records: Records,
+    pub(crate) store: Store,
+    pub(crate) workers: Workers,
+    pub(crate) journal: events::journal::Sender,
+    pub(crate) host: String,
+    pub(crate) agent_id: Option<AgentId>,
+    pub(crate) agent_uid: u32,
+    pub(crate) attempts: BTreeMap<AttemptRef, Attempt>,
+    pub(crate) quarantined: BTreeMap<String, Refusal>,
+    pub(crate) agent: Option<Seqpacket>,
+    pub(crate) sessions: Vec<SessionPeer>,
+    pub(crate) watched: Vec<Watched>,
+    pub(crate) recovering: BTreeMap<String, Seqpacket>,
+}
+
+/// A connection on session.sock.
+pub(crate) struct SessionPeer {
+    pub(crate) socket: Seqpacket,
+    pub(crate) pid: i32,
+    pub(crate) who: Who,
+}
+
+/// What a connection on session.sock said that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// Nothing yet.
+    Unknown,
+    /// The session of an attempt.
+    Session(AttemptRef),
+    /// The teardown of an account's slot.
+    Teardown(String),
+}
+
+/// A process whose end matters.
+pub(crate) struct Watched {
+    pub(crate) process: Process,
+    pub(crate) what: Watch,
+    /// A child of the broker, to be waited for.
+    pub(crate) child: bool,
+}
+
+/// Why it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// The session of an attempt.
+    Session(AttemptRef),
+    /// The teardown of an account's slot.
+    Teardown(String),
+}
+
+impl Broker {
+    /// Tells robotd, if it is there.
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.answer(&Answer::Notice(notice), None);
+    }
+
+    /// Answers a call of robotd.
+    pub(crate) fn reply(&mut self, number: u32, reply: Reply) {
+        self.answer(&Answer::Reply { number, reply }, None);
+    }
+
+    /// Sends to robotd, with a sealed document if there is one.
+    pub(crate) fn answer(&mut self, answer: &Answer, document: Option<&[u8]>) {
+        let Some(agent) = &self.agent else { return };
+        if let Err(problem) = send(agent, &encode(answer), document) {
+            self.operator(&format!("robotd's connection ends: {problem}"));
+            self.agent = None;
+        }
+    }
+
+    /// Tells the session of an attempt; `false` when it is not connected.
+    pub(crate) fn tell_session(
+        &mut self,
+        attempt: &AttemptRef,
+        message: &ToSession,
+        document: Option<&[u8]>,
+    ) -> bool {
+        let who = Who::Session(*attempt);
+        let Some(at) = self.sessions.iter().position(|peer| peer.who == who) else {
+            return false;
+        };
+        match send(&self.sessions[at].socket, &encode(message), document) {
+            Ok(()) => true,
+            Err(problem) => {
+                self.operator(&format!(
+                    "the connection of session {attempt} ends: {problem}"
+                ));
+                self.sessions.swap_remove(at);
+                false
+            }
+        }
+    }
+
+    /// A step of an attempt, for its result and for robotd.
+    pub(crate) fn step(&mut self, attempt: AttemptRef, at: PhaseAt) {
+        if let Some(held) = self.attempts.get_mut(&attempt) {
+            held.timeline.push(at);
+        }
+        self.notice(Notice::Phase { attempt, at });
+    }
+
+    /// The same, now.
+    pub(crate) fn step_now(&mut self, attempt: AttemptRef, phase: Phase) {
+        self.step(
+            attempt,
+            PhaseAt {
+                phase,
+                at_unix_ms: sys::clock::unix_ms(),
+            },
+        );
+    }
+
+    /// A security event: to the journal, and to robotd for the audit lane.
+    pub(crate) fn event(&mut self, event: Event, attempt: Option<AttemptRef>) {
+        let mut event = event.on_host(self.host.clone());
+        if let Some(agent) = self.agent_id {
+            event = event.of_agent(agent);
+        }
+        if let Some(attempt) = attempt {
+            event = event.of_attempt(attempt.job, attempt);
+            event.tenant = self
+                .attempts
+                .get(&attempt)
+                .and_then(|held| held.bound.as_ref())
+                .map(|bound| bound.tenant.clone());
+        }
+        let event = event.bounded(events::journal::MAX_EVENT);
+        if let Err(error) = self.journal.send(&event) {
+            self.operator(&format!(
+                "event {} did not reach the journal: {}",
+                event.code,
+                crate::text(&error)
+            ));
+        }
+        self.notice(Notice::Event {
+            code: event.code,
+            attempt,
+            body: event.to_json(),
+        });
+    }
+
+    /// An event of this moment.
+    pub(crate) fn event_now(code: Code) -> Event {
+        Event::new(code, sys::clock::unix_ms())
+    }
+
+    /// The operator's log. journald takes standard error with its own fields.
+    #[expect(clippy::unused_self, reason = "the log belongs to the broker")]
+    pub(crate) fn operator(&self, line: &str) {
+        eprintln!("robotd-broker: {line}");
+    }
+
+    /// All slots with their states.
+    pub(crate) fn slots(&self) -> Vec<Slot> {
+        let accounts = self.policy.slots.iter().map(|slot| slot.account.clone());
+        accounts
+            .map(|account| Slot {
+                state: self.slot_state(&account),
+                account,
+            })
+            .collect()
+    }
+
+    pub(crate) fn slot_state(&self, account: &str) -> SlotState {
+        if let Some(refusal) = self.quarantined.get(account) {
+            return SlotState::Quarantined(refusal.clone());
+        }
+        let user = self
+            .attempts
+            .iter()
+            .find(|(_, held)| held.account == account && held.holds_slot());
+        user.map_or(SlotState::Free, |(attempt, _)| SlotState::Busy(*attempt))
+    }
+
+    /// Tells robotd how a slot stands now.
+    pub(crate) fn notice_slot(&mut self, account: &str) {
+        let slot = Slot {
+            account: account.to_owned(),
+            state: self.slot_state(account),
+        };
+        self.notice(Notice::Slot(slot));
+    }
+
+    /// The next CLOCK_BOOTTIME at which something is due.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        let due = |held: &Attempt| match &held.stage {
+            Stage::Reserved { since, .. } => Some(*since + crate::attempts::RESERVATION),
+            Stage::Launching { deadline, .. } => Some(*deadline),
+            _ => None,
+        };
+        self.attempts.values().filter_map(due).min()
+    }
+}
+
+impl Attempt {
+    /// An ended attempt waits for its delivery but its slot is free again.
+    pub(crate) fn holds_slot(&self) -> bool {
+        !matches!(self.stage, Stage::Ended { .. })
+    }
+}
+
+/// Sends one packet without waiting.
+pub(crate) fn send(
+    socket: &Seqpacket,
+    packet: &Result<Vec<u8>, privsep::DecodeError>,
+    document: Option<&[u8]>,
+) -> Result<(), String> {
+    let packet = packet.as_ref().map_err(|error| crate::text(error))?;
+    let sealed = document
+        .map(|bytes| sys::memfd::sealed(c"robotd", bytes))
+        .transpose();
+    let sealed = sealed.map_err(|error| crate::text(&error))?;
+    let fds: Vec<_> = sealed.iter().map(|fd| fd.as_fd()).collect();
+    socket
+        .try_send(packet, &fds)
+        .map_err(|error| crate::text(&error))
+}

@@ -1,0 +1,346 @@
+//! How attempts end: a report becomes a signed result, a lost session is torn down first, a slot
+//! is freed or put into quarantine, and a delivered result is forgotten.
+
+use events::{Code, Event};
+use order::{AttemptRef, JobResult, Outcome, SessionSummary, WipeMethod, WipeReport};
+use privsep::Refusal;
+use privsep::broker::Reply;
+use privsep::session::{Report, Swept};
+
+use crate::attempts::{Attempt, Stage};
+use crate::broker::{Broker, Watch, Who};
+use crate::record::{ResultRecord, SlotRecord};
+
+impl Broker {
+    /// An attempt that ended before anything of it was opened on the host.
+    pub(crate) fn end_unlaunched(&mut self, attempt: AttemptRef, refusal: Refusal) {
+        let timeline = self
+            .attempts
+            .get(&attempt)
+            .map(|held| held.timeline.clone())
+            .unwrap_or_default();
+        let report = Report {
+            refusal: Some(refusal),
+            timeline,
+            ..empty(Outcome::NotStarted)
+        };
+        self.record_report(attempt, report);
+    }
+
+    /// Signs and keeps what a session reported. `true` when it is on the disk.
+    pub(crate) fn record_report(&mut self, attempt: AttemptRef, mut report: Report) -> bool {
+        let Some(held) = self.attempts.get(&attempt) else {
+            return true;
+        };
+        if let Stage::Ended { .. } = held.stage {
+            return true;
+        }
+        // The broker's own steps and the session's, each told once and in order.
+        report.timeline.clone_from(&held.timeline);
+        let account = held.account.clone();
+        let result = self.result(attempt, held, &report);
+        let body = serde_json::to_vec(&result).unwrap_or_default();
+        let signed = self.keys.sign_result(body);
+        if let Err(error) = self
+            .records
+            .save_result(&ResultRecord::new(attempt, signed.clone()))
+        {
+            self.operator(&format!(
+                "the result of {attempt} is not kept, its slot stays busy: {}",
+                crate::text(&error)
+            ));
+            return false;
+        }
+        let dirty = dirt(&report);
+        if let Some(held) = self.attempts.get_mut(&attempt) {
+            held.stage = Stage::Ended {
+                result: signed.clone(),
+            };
+        }
+        self.end_events(attempt, &account, &report, dirty.as_ref());
+        self.release_slot(attempt, &account, dirty);
+        self.send_result(attempt, &signed);
+        true
+    }
+
+    fn result(&self, attempt: AttemptRef, held: &Attempt, report: &Report) -> JobResult {
+        let refusal = report.refusal.clone();
+        let (code, detail) = refusal
+            .map(|refusal| (refusal.code, refusal.detail))
+            .unwrap_or_default();
+        JobResult {
+            v: 1,
+            attempt,
+            agent: self.agent_id.unwrap_or(order::AgentId(order::NIL)),
+            order_sha256: held.bound.as_ref().map(|bound| bound.order_sha256),
+            outcome: report.outcome,
+            code,
+            detail,
+            exit_code: report.exit_code,
+            signal: report.signal,
+            timeline: report.timeline.clone(),
+            license: held.bound.as_ref().map(|bound| bound.license.clone()),
+            session: report.session.clone(),
+            log: report.log.clone(),
+            artifacts: report.artifacts.clone(),
+            screenshots: report.screenshots,
+            lane_epoch: report.lane_epoch.clone(),
+            lane_last_seq: report.lane_last_seq,
+            processes_killed: report.processes_killed,
+            wipe: report.wipe.clone(),
+        }
+    }
+
+    fn end_events(
+        &mut self,
+        attempt: AttemptRef,
+        account: &str,
+        report: &Report,
+        dirty: Option<&Refusal>,
+    ) {
+        if report
+            .session
+            .as_ref()
+            .is_some_and(|session| session.closed)
+        {
+            self.event(
+                Self::event_now(Code::SessionClosed).with("account", account),
+                Some(attempt),
+            );
+        }
+        match (&report.wipe, dirty) {
+            (Some(wipe), None) => {
+                let event = Self::event_now(Code::Wiped)
+                    .with("method", "tmpfs-released")
+                    .with("files", wipe.files)
+                    .with("bytes", wipe.bytes);
+                self.event(event, Some(attempt));
+            }
+            (Some(_), Some(refusal)) => {
+                self.event(
+                    Self::event_now(Code::WipeFailed).with("reason", refusal.detail.as_str()),
+                    Some(attempt),
+                );
+            }
+            (None, _) => {}
+        }
+        let refusal = report.refusal.as_ref();
+        let mut event =
+            Self::event_now(Code::JobEnded).with("outcome", format!("{:?}", report.outcome));
+        if let Some(refusal) = refusal {
+            event = event
+                .with("reason_code", refusal.code.as_str())
+                .with("reason", refusal.detail.as_str());
+        }
+        self.event(event, Some(attempt));
+        if let Some(event) = refusal.and_then(reason_event) {
+            self.event(event, Some(attempt));
+        }
+    }
+
+    fn release_slot(&mut self, attempt: AttemptRef, account: &str, dirty: Option<Refusal>) {
+        let kept = match &dirty {
+            None => self.records.clear_slot(account),
+            Some(refusal) => self.quarantine(attempt, account, refusal.clone()),
+        };
+        if let Err(error) = kept {
+            self.operator(&crate::text(&error));
+        }
+        self.notice_slot(account);
+    }
+
+    fn quarantine(
+        &mut self,
+        attempt: AttemptRef,
+        account: &str,
+        refusal: Refusal,
+    ) -> Result<(), crate::record::RecordError> {
+        let event = Self::event_now(Code::SlotQuarantined)
+            .with("slot", account)
+            .with("reason", refusal.detail.as_str());
+        self.event(event, Some(attempt));
+        self.quarantined.insert(account.to_owned(), refusal.clone());
+        let bound = self
+            .attempts
+            .get(&attempt)
+            .and_then(|held| held.bound.clone());
+        let Some(bound) = bound else { return Ok(()) };
+        self.records.save_slot(&SlotRecord {
+            account: account.to_owned(),
+            attempt,
+            bound,
+            timeline: vec![],
+            session: None,
+            quarantine: Some(refusal),
+        })
+    }
+
+    /// The session ended without a report: whatever it held is torn down by a process of its own.
+    pub(crate) fn session_lost(&mut self, attempt: AttemptRef, why: &str) {
+        let Some(held) = self.attempts.get_mut(&attempt) else {
+            return;
+        };
+        if matches!(held.stage, Stage::Ended { .. } | Stage::TearingDown { .. }) {
+            return;
+        }
+        let refusal = Refusal::new(
+            "SESSION_LOST",
+            format!("the session's supervisor died: {why}"),
+        );
+        let report = Report {
+            refusal: Some(refusal),
+            timeline: held.timeline.clone(),
+            ..empty(Outcome::Interrupted)
+        };
+        let account = held.account.clone();
+        held.stage = Stage::TearingDown {
+            report: Box::new(report),
+        };
+        self.sessions
+            .retain(|peer| peer.who != Who::Session(attempt));
+        self.event(
+            Self::event_now(Code::SessionLost).with("reason", why),
+            Some(attempt),
+        );
+        if let Err(refusal) = self.start_teardown(&account) {
+            self.end_torn_down(
+                attempt,
+                &Swept {
+                    leftovers: vec![refusal.to_string()],
+                    ..Swept::default()
+                },
+            );
+        }
+    }
+
+    /// A teardown is done: the result of the attempt it was for.
+    pub(crate) fn end_torn_down(&mut self, attempt: AttemptRef, swept: &Swept) {
+        let Some(held) = self.attempts.get_mut(&attempt) else {
+            return;
+        };
+        let Stage::TearingDown { report } = &held.stage else {
+            return;
+        };
+        let mut report = (**report).clone();
+        let opened = held
+            .timeline
+            .iter()
+            .any(|step| step.phase == order::Phase::SessionOpen);
+        report.processes_killed = swept.processes_killed;
+        report.session = opened.then(|| SessionSummary {
+            id: String::new(),
+            backend: self.backend.name().to_owned(),
+            account: held.account.clone(),
+            uid: crate::starting::account(&held.account, 1)
+                .map(|account| account.uid)
+                .unwrap_or(u32::MAX),
+            display: "none".to_owned(),
+            closed: swept.leftovers.is_empty(),
+        });
+        report.wipe = Some(WipeReport {
+            complete: swept.leftovers.is_empty(),
+            method: WipeMethod::TmpfsReleased,
+            // Counted on the volume, which went with its last process.
+            files: 0,
+            bytes: 0,
+            swap: crate::recovery::swap_state(),
+            swept: swept.swept.clone(),
+            leftovers: swept.leftovers.clone(),
+        });
+        self.record_report(attempt, report);
+    }
+
+    /// A process that mattered has ended.
+    pub(crate) fn on_ended(&mut self, what: &Watch) {
+        match what {
+            Watch::Session(attempt) => {
+                self.session_lost(*attempt, "its process ended without a report")
+            }
+            Watch::Teardown(account) => self.teardown_ended(account),
+        }
+    }
+
+    /// A teardown that reported is not in any of these places any more.
+    fn teardown_ended(&mut self, account: &str) {
+        let swept = Swept {
+            leftovers: vec!["the teardown ended without a report".to_owned()],
+            ..Swept::default()
+        };
+        let waits = |held: &&Attempt| matches!(held.stage, Stage::TearingDown { .. });
+        let attempt = self
+            .attempts
+            .iter()
+            .find(|(_, held)| held.account == account && waits(held))
+            .map(|(attempt, _)| *attempt);
+        match attempt {
+            Some(attempt) => self.end_torn_down(attempt, &swept),
+            None => self.recovered(account, &swept),
+        }
+    }
+
+    /// The result is at the orchestrator and the spool is delivered: nothing of the attempt is
+    /// needed here any more.
+    pub(crate) fn forget(&mut self, attempt: AttemptRef) -> Result<Reply, Refusal> {
+        let failed =
+            |error: &dyn std::error::Error| Refusal::new("FORGET_FAILED", crate::text(error));
+        for directory in [&self.policy.paths.spool, &self.policy.paths.jobs] {
+            let path = directory.join(attempt.to_string());
+            sys::beneath::remove_tree(&path).map_err(|error| failed(&error))?;
+        }
+        self.records
+            .clear_result(&attempt)
+            .map_err(|error| failed(&error))?;
+        self.attempts.remove(&attempt);
+        Ok(Reply::Done)
+    }
+}
+
+/// What keeps a slot from being used again.
+fn dirt(report: &Report) -> Option<Refusal> {
+    let wipe = report.wipe.as_ref().filter(|wipe| !wipe.complete);
+    let session = report.session.as_ref().filter(|session| !session.closed);
+    let leftovers = wipe.map(|wipe| wipe.leftovers.join("; "));
+    match (leftovers, session) {
+        (Some(leftovers), _) => Some(Refusal::new("NOT_PROVEN_CLEAN", leftovers)),
+        (None, Some(session)) => Some(Refusal::new(
+            "SESSION_NOT_PROVEN_GONE",
+            format!("the session of {} is not proven gone", session.account),
+        )),
+        (None, None) => None,
+    }
+}
+
+/// A job that ended for a reason of ours has an event that says what to do.
+fn reason_event(refusal: &Refusal) -> Option<Event> {
+    let code = match refusal.code.as_str() {
+        "SESSION_NOT_OPENED" | "SESSION_BUSY" | "ACCOUNT_LOCKED" | "ACCOUNT_EXPIRED"
+        | "PAM_REFUSED" => Code::SessionOpenRefused,
+        "DISPLAY_FAILED" => Code::DisplayFailed,
+        "SPOOL_LOST" => Code::SpoolFailed,
+        "LEASE_ENDED" => Code::LeaseEnded,
+        _ => return None,
+    };
+    Some(
+        Broker::event_now(code)
+            .with("reason_code", refusal.code.as_str())
+            .with("reason", refusal.detail.as_str()),
+    )
+}
+
+fn empty(outcome: Outcome) -> Report {
+    Report {
+        outcome,
+        refusal: None,
+        exit_code: None,
+        signal: None,
+        timeline: vec![],
+        session: None,
+        log: order::LogTotals::default(),
+        artifacts: vec![],
+        screenshots: 0,
+        lane_epoch: String::new(),
+        lane_last_seq: 0,
+        processes_killed: 0,
+        wipe: None,
+    }
+}

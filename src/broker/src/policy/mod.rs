@@ -1,0 +1,274 @@
+//! The policy file: root's ceiling. An order can ask for less, never for more.
+//!
+//! `/etc/robotd/policy.toml`, owned by root and writable by nobody else. Every default stands
+//! here; the shipped file says what each key means.
+
+mod check;
+mod permit;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use order::{KeyId, VerifyingKey};
+use serde::Deserialize;
+
+pub use check::PolicyError;
+pub(crate) use permit::{interpreter, permit_order};
+
+/// What this host allows.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Policy {
+    /// Who may ask.
+    #[serde(default)]
+    pub agent: AgentPolicy,
+    /// How sessions are opened.
+    #[serde(default)]
+    pub session: SessionPolicy,
+    /// One entry per job that may run at once.
+    #[serde(default, rename = "slot")]
+    pub slots: Vec<SlotPolicy>,
+    /// Which packages are taken.
+    #[serde(default)]
+    pub packages: PackagePolicy,
+    /// Whose signatures on packages count.
+    #[serde(default, rename = "publisher")]
+    pub publishers: Vec<Publisher>,
+    /// Ending of an entry point to absolute path of its interpreter.
+    #[serde(default = "default_interpreters")]
+    pub interpreters: BTreeMap<String, PathBuf>,
+    /// Upper ends.
+    #[serde(default)]
+    pub limits: LimitPolicy,
+    /// What jobs may reach.
+    #[serde(default)]
+    pub network: NetworkPolicy,
+    /// Who the work may belong to; empty = any tenant that the orchestrator signs for.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// What happens to a running job when its license lease ends.
+    #[serde(default)]
+    pub lease: LeasePolicy,
+    /// Where things are; for tests and unusual hosts.
+    #[serde(default)]
+    pub paths: Paths,
+}
+
+/// Who may ask.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct AgentPolicy {
+    /// The user of robotd.
+    pub user: String,
+}
+
+impl Default for AgentPolicy {
+    fn default() -> Self {
+        Self {
+            user: "robotd".into(),
+        }
+    }
+}
+
+/// How sessions are opened.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct SessionPolicy {
+    /// `auto` takes logind where PID 1 is systemd and PAM alone elsewhere.
+    pub backend: BackendChoice,
+    /// Name of the PAM service.
+    pub pam_service: String,
+}
+
+impl Default for SessionPolicy {
+    fn default() -> Self {
+        Self {
+            backend: BackendChoice::Auto,
+            pam_service: "robotd".into(),
+        }
+    }
+}
+
+/// `session.backend`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendChoice {
+    /// By what PID 1 is.
+    Auto,
+    /// PAM with logind; without a working logind jobs are refused.
+    Logind,
+    /// PAM alone.
+    Pam,
+}
+
+/// An account and the account of its attendant.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SlotPolicy {
+    /// The bot's account: uid at least 1000, no password, no login.
+    pub account: String,
+    /// The attendant's account: no other process runs under it.
+    pub attendant: String,
+}
+
+/// Which packages are taken.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct PackagePolicy {
+    /// Take packages that no publisher signed. The orchestrator alone then decides what runs.
+    pub allow_unsigned: bool,
+    /// Largest archive.
+    pub max_mib: u64,
+    /// User of the throw-away process that opens archives.
+    pub unpack_user: String,
+}
+
+impl Default for PackagePolicy {
+    fn default() -> Self {
+        Self {
+            allow_unsigned: false,
+            max_mib: 512,
+            unpack_user: "robotd-unpack".into(),
+        }
+    }
+}
+
+/// A publisher of packages.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Publisher {
+    /// For people.
+    pub name: String,
+    /// Ed25519 public key, base64.
+    pub key: VerifyingKey,
+}
+
+/// Upper ends of what an order may ask for.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LimitPolicy {
+    /// Longest run.
+    pub run_minutes: u64,
+    /// Longest time between SIGTERM and the kill.
+    pub stop_grace_seconds: u64,
+    /// Largest scratch volume; it is memory.
+    pub volume_mib: u64,
+    /// Most output that is kept per job.
+    pub log_mib: u64,
+    /// Most artifacts per job.
+    pub artifact_mib: u64,
+}
+
+impl Default for LimitPolicy {
+    fn default() -> Self {
+        Self {
+            run_minutes: 24 * 60,
+            stop_grace_seconds: 300,
+            volume_mib: 2048,
+            log_mib: 4096,
+            artifact_mib: 1024,
+        }
+    }
+}
+
+/// What jobs may reach.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct NetworkPolicy {
+    /// Profiles that orders may name: `none` (loopback of its own only), `host` (the host's network).
+    pub profiles: Vec<NetworkProfile>,
+}
+
+impl Default for NetworkPolicy {
+    fn default() -> Self {
+        Self {
+            profiles: vec![NetworkProfile::None, NetworkProfile::Host],
+        }
+    }
+}
+
+/// A network profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkProfile {
+    /// A network namespace with nothing but loopback.
+    None,
+    /// The host's network.
+    Host,
+}
+
+/// What happens when a lease ends under a running job.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LeasePolicy {
+    /// `finish` or `stop-at-expiry`.
+    pub on_loss: OnLoss,
+}
+
+/// `lease.on-loss`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnLoss {
+    /// The job goes on to its end, at most to the order's hard end: half an invoice is worse.
+    #[default]
+    Finish,
+    /// The bot is stopped when the lease ends.
+    StopAtExpiry,
+}
+
+/// Directories. The defaults are those of the package.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Paths {
+    /// Store, keys, slots, results: root only.
+    pub state: PathBuf,
+    /// The broker's sockets.
+    pub runtime: PathBuf,
+    /// Spools of attempts.
+    pub spool: PathBuf,
+    /// Sockets of attendants.
+    pub jobs: PathBuf,
+    /// What `robotctl enroll` pinned.
+    pub trust: PathBuf,
+    /// robotd-session, robotd-attendant, robotd-unpack, robotjob.
+    pub programs: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            state: "/var/lib/robotd-broker".into(),
+            runtime: "/run/robotd-broker".into(),
+            spool: "/var/lib/robotd/spool".into(),
+            jobs: "/run/robotd/jobs".into(),
+            trust: "/etc/robotd/trust.d".into(),
+            programs: "/usr/libexec/robotd".into(),
+        }
+    }
+}
+
+fn default_interpreters() -> BTreeMap<String, PathBuf> {
+    BTreeMap::from([("py".into(), "/usr/bin/python3".into())])
+}
+
+impl Policy {
+    /// Reads and checks a policy. Every sentence of an error says what to change.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let policy: Self =
+            toml::from_str(text).map_err(|error| PolicyError::Syntax(error.to_string()))?;
+        check::check(&policy)?;
+        Ok(policy)
+    }
+
+    /// The publisher with this key id.
+    pub fn publisher(&self, id: &KeyId) -> Option<&Publisher> {
+        self.publishers
+            .iter()
+            .find(|publisher| publisher.key.id() == *id)
+    }
+
+    /// The slot with this account.
+    pub fn slot(&self, account: &str) -> Option<&SlotPolicy> {
+        self.slots.iter().find(|slot| slot.account == account)
+    }
+}

@@ -1,0 +1,140 @@
+//! Whether the policy allows what a verified order asks for.
+
+use std::path::PathBuf;
+
+use order::Order;
+use privsep::Refusal;
+
+use super::{NetworkProfile, Policy};
+
+/// Checks `order`, which runs under `account`, against the ceiling; returns the network that it gets.
+pub(crate) fn permit_order(
+    policy: &Policy,
+    order: &Order,
+    account: &str,
+) -> Result<NetworkProfile, Refusal> {
+    permit_account(order, account)?;
+    permit_tenant(policy, order)?;
+    permit_publisher(policy, order)?;
+    permit_limits(policy, order)?;
+    if order.profiles.sandbox != "script" {
+        let detail = format!(
+            "sandbox profile {:?} is not one of this host's: script",
+            order.profiles.sandbox
+        );
+        return Err(Refusal::new("PROFILE_NOT_ALLOWED", detail));
+    }
+    permit_network(policy, order)
+}
+
+fn permit_account(order: &Order, account: &str) -> Result<(), Refusal> {
+    match &order.account {
+        Some(wished) if wished != account => {
+            let detail = format!(
+                "the order names account {wished:?}, the slot reserved for it has {account:?}"
+            );
+            Err(Refusal::new("ACCOUNT_NOT_ALLOWED", detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn permit_tenant(policy: &Policy, order: &Order) -> Result<(), Refusal> {
+    if policy.tenants.is_empty() || policy.tenants.contains(&order.tenant) {
+        return Ok(());
+    }
+    let detail = format!(
+        "tenant {:?} is not in this host's policy (tenants)",
+        order.tenant
+    );
+    Err(Refusal::new("TENANT_NOT_ALLOWED", detail))
+}
+
+fn permit_publisher(policy: &Policy, order: &Order) -> Result<(), Refusal> {
+    match &order.publisher {
+        Some(id) if policy.publisher(id).is_some() => Ok(()),
+        Some(id) => {
+            let detail = format!(
+                "publisher key {id} is not in this host's policy; add it under [[publisher]]"
+            );
+            Err(Refusal::new("PUBLISHER_NOT_ALLOWED", detail))
+        }
+        None if policy.packages.allow_unsigned => Ok(()),
+        None => {
+            let detail = "the package is not signed by a publisher; sign it with `package push --sign KEY`, \
+                          or set packages.allow-unsigned = true in the policy of a host that is only for trials";
+            Err(Refusal::new("PACKAGE_UNSIGNED", detail))
+        }
+    }
+}
+
+fn permit_limits(policy: &Policy, order: &Order) -> Result<(), Refusal> {
+    let (asked, ceiling) = (&order.limits, &policy.limits);
+    let rows = [
+        ("run-ms", asked.run_ms, ceiling.run_minutes * 60_000),
+        (
+            "stop-grace-ms",
+            asked.stop_grace_ms,
+            ceiling.stop_grace_seconds * 1_000,
+        ),
+        ("volume-bytes", asked.volume_bytes, ceiling.volume_mib << 20),
+        ("log-bytes", asked.log_bytes, ceiling.log_mib << 20),
+        (
+            "artifact-bytes",
+            asked.artifact_bytes,
+            ceiling.artifact_mib << 20,
+        ),
+    ];
+    match rows.into_iter().find(|(_, asked, ceiling)| asked > ceiling) {
+        Some((name, asked, ceiling)) => {
+            let detail = format!(
+                "limits.{name} of the order is {asked}, this host's policy allows at most {ceiling}"
+            );
+            Err(Refusal::new("LIMIT_ABOVE_POLICY", detail))
+        }
+        None => Ok(()),
+    }
+}
+
+fn permit_network(policy: &Policy, order: &Order) -> Result<NetworkProfile, Refusal> {
+    let profile = match order.profiles.network.as_str() {
+        "none" => Some(NetworkProfile::None),
+        "host" => Some(NetworkProfile::Host),
+        _ => None,
+    };
+    match profile.filter(|profile| policy.network.profiles.contains(profile)) {
+        Some(profile) => Ok(profile),
+        None => {
+            let detail = format!(
+                "network profile {:?} is not in this host's policy (network.profiles)",
+                order.profiles.network
+            );
+            Err(Refusal::new("NETWORK_NOT_ALLOWED", detail))
+        }
+    }
+}
+
+/// What runs an entry point: `None` = itself. A file that is not marked executable needs an
+/// interpreter that the policy names by the ending.
+pub(crate) fn interpreter(
+    policy: &Policy,
+    entry: &str,
+    executable: bool,
+) -> Result<Option<PathBuf>, Refusal> {
+    if executable {
+        return Ok(None);
+    }
+    let name = entry.rsplit('/').next().unwrap_or_default();
+    let known = name
+        .rsplit_once('.')
+        .and_then(|(_, ending)| policy.interpreters.get(ending));
+    match known {
+        Some(path) => Ok(Some(path.clone())),
+        None => {
+            let detail = format!(
+                "{entry:?} is not executable and this host's policy names no interpreter for it"
+            );
+            Err(Refusal::new("UNSUPPORTED_ENTRY", detail))
+        }
+    }
+}

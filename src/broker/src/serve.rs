@@ -1,0 +1,409 @@
+//! The loop: waits for whoever speaks or ends next, and acts.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use events::Code;
+use privsep::{MAX_PACKET, Refusal, decode};
+use sys::fdpass::{Listener, Seqpacket};
+use sys::poll::{Signals, Watch as Poll};
+
+use crate::attempts::{RESERVATION, Stage};
+use crate::broker::{Broker, PEERS, SessionPeer, Who};
+use crate::keys::{KeyError, Keys};
+use crate::policy::{Policy, PolicyError};
+use crate::record::{RecordError, Records};
+use crate::store::Store;
+use crate::work::{Done, Unit, Workers};
+
+/// A policy is a page of text.
+const MAX_POLICY: u64 = 1 << 20;
+
+/// Why the broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("robotd-broker must run as root; start its service")]
+    NotRoot,
+    #[error("policy {0}")]
+    PolicyFile(PathBuf, #[source] sys::files::TrustError),
+    #[error("policy {0} is not UTF-8")]
+    PolicyText(PathBuf),
+    #[error("policy {0} is refused")]
+    Policy(PathBuf, #[source] PolicyError),
+    #[error("{0}")]
+    AgentUser(Refusal),
+    #[error("the broker's keys")]
+    Keys(#[from] KeyError),
+    #[error("the broker's state")]
+    Records(#[from] RecordError),
+    #[error("the broker's socket")]
+    Socket(#[from] sys::fdpass::Error),
+    #[error("directory {0}")]
+    Directory(PathBuf, #[source] std::io::Error),
+    #[error("waiting for events")]
+    Poll(#[from] sys::poll::Error),
+}
+
+struct Sockets {
+    agent: Listener,
+    session: Listener,
+    admin: Listener,
+    signals: Signals,
+}
+
+/// Runs until SIGTERM. Sessions go on without it and end by their own deadlines.
+pub(crate) fn run(policy: &Path) -> Result<(), StartError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(StartError::NotRoot);
+    }
+    let policy = read_policy(policy)?;
+    let signals = Signals::of_a_program()?;
+    let (mut broker, sockets) = build(policy, signals)?;
+    broker.recover()?;
+    broker.operator(&format!(
+        "ready, {} slots, sessions by {}",
+        broker.policy.slots.len(),
+        broker.backend.name()
+    ));
+    ready();
+    loop {
+        let woken = wait(&broker, &sockets)?;
+        for source in woken {
+            match source {
+                Source::Signals => {
+                    if stops(&sockets.signals)? {
+                        return Ok(());
+                    }
+                }
+                Source::AgentListener => broker.accept_agent(&sockets.agent)?,
+                Source::SessionListener => broker.accept_session(&sockets.session)?,
+                Source::AdminListener => broker.accept_admin(&sockets.admin)?,
+                Source::Agent => broker.read_agent(),
+                Source::Session(pid) => broker.read_session(pid),
+                Source::Work => broker.take_work(),
+                Source::Process(pid) => broker.reap(pid),
+            }
+        }
+        broker.expire();
+    }
+}
+
+fn read_policy(path: &Path) -> Result<Policy, StartError> {
+    let bytes = sys::files::read_trusted(path, sys::Uid::from_raw(0), MAX_POLICY)
+        .map_err(|error| StartError::PolicyFile(path.to_owned(), error))?;
+    let text = String::from_utf8(bytes).map_err(|_| StartError::PolicyText(path.to_owned()))?;
+    Policy::parse(&text).map_err(|error| StartError::Policy(path.to_owned(), error))
+}
+
+fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartError> {
+    let agent_uid =
+        crate::starting::known_account(&policy.agent.user).map_err(StartError::AgentUser)?;
+    let (agent_uid, agent_gid) = (agent_uid.uid.as_raw(), agent_uid.gid.as_raw());
+    let records = Records::open(&policy.paths.state)?;
+    let keys = Keys::load_or_make(&policy.paths.state)?;
+    let sockets = bind(&policy, agent_uid, agent_gid, signals)?;
+    let host = nix::unistd::gethostname()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let broker = Broker {
+        backend: crate::launch::backend(policy.session.backend),
+        store: Store::new(&policy),
+        keys,
+        records,
+        workers: Workers::start()?,
+        journal: events::journal::Sender::new("robotd-broker"),
+        host,
+        agent_id: crate::trust::Trust::read(&policy.paths.trust)
+            .ok()
+            .map(|trust| trust.agent),
+        agent_uid,
+        attempts: BTreeMap::new(),
+        quarantined: BTreeMap::new(),
+        agent: None,
+        sessions: vec![],
+        watched: vec![],
+        recovering: BTreeMap::new(),
+        policy,
+    };
+    Ok((broker, sockets))
+}
+
+fn bind(policy: &Policy, uid: u32, gid: u32, signals: Signals) -> Result<Sockets, StartError> {
+    let runtime = &policy.paths.runtime;
+    directory(runtime, 0, gid, 0o750)?;
+    // robotd reads what the attendants write below these; only root makes entries.
+    directory(&policy.paths.spool, 0, gid, 0o751)?;
+    directory(&policy.paths.jobs, 0, gid, 0o751)?;
+    let agent = Listener::bind(&runtime.join("broker.sock"), 0o600)?;
+    let path = agent.path().to_owned();
+    std::os::unix::fs::chown(&path, Some(uid), Some(gid))
+        .map_err(|error| StartError::Directory(path, error))?;
+    let session = Listener::bind(&runtime.join("session.sock"), 0o600)?;
+    let admin = Listener::bind(&runtime.join("admin.sock"), 0o600)?;
+    Ok(Sockets {
+        agent,
+        session,
+        admin,
+        signals,
+    })
+}
+
+fn directory(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), StartError> {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let made = (|| {
+        std::fs::create_dir_all(path)?;
+        chown(path, Some(uid), Some(gid))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+    })();
+    made.map_err(|error| StartError::Directory(path.to_owned(), error))
+}
+
+/// sd_notify(3), where a service manager asked for it.
+fn ready() {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let sent = std::os::unix::net::UnixDatagram::unbound()
+        .and_then(|socket| socket.send_to(b"READY=1", path));
+    if let Err(error) = sent {
+        eprintln!("robotd-broker: the service manager was not told: {error}");
+    }
+}
+
+fn stops(signals: &Signals) -> Result<bool, StartError> {
+    let mut stop = false;
+    while let Some(received) = signals.take()? {
+        stop |= matches!(received.signal, sys::Signal::SIGTERM | sys::Signal::SIGINT);
+    }
+    Ok(stop)
+}
+
+/// Who woke the loop. Peers are named by pid: handling one can end another.
+#[derive(Clone, Copy)]
+enum Source {
+    Signals,
+    AgentListener,
+    SessionListener,
+    AdminListener,
+    Agent,
+    Session(i32),
+    Work,
+    Process(i32),
+}
+
+fn wait(broker: &Broker, sockets: &Sockets) -> Result<Vec<Source>, StartError> {
+    let mut sources = vec![
+        Source::Signals,
+        Source::AgentListener,
+        Source::SessionListener,
+        Source::AdminListener,
+        Source::Work,
+    ];
+    let mut polls = vec![
+        Poll::readable(&sockets.signals),
+        Poll::readable(&sockets.agent),
+        Poll::readable(&sockets.session),
+        Poll::readable(&sockets.admin),
+        Poll::readable(broker.workers.bell()),
+    ];
+    if let Some(agent) = &broker.agent {
+        sources.push(Source::Agent);
+        polls.push(Poll::readable(agent));
+    }
+    for peer in &broker.sessions {
+        sources.push(Source::Session(peer.pid));
+        polls.push(Poll::readable(&peer.socket));
+    }
+    for watched in &broker.watched {
+        sources.push(Source::Process(watched.process.pid().as_raw()));
+        polls.push(Poll::readable(&watched.process));
+    }
+    let timeout = broker
+        .next_deadline()
+        .map(|due| due.saturating_sub(sys::clock::boottime()));
+    sys::poll::wait(&mut polls, timeout)?;
+    let ready = sources
+        .into_iter()
+        .zip(&polls)
+        .filter(|(_, poll)| poll.is_ready());
+    Ok(ready.map(|(source, _)| source).collect())
+}
+
+impl Broker {
+    fn accept_agent(&mut self, listener: &Listener) -> Result<(), StartError> {
+        let Some(socket) = listener.try_accept()? else {
+            return Ok(());
+        };
+        if self.peer_is(&socket, self.agent_uid, "broker.sock") {
+            // The newest one counts: an older one belongs to a robotd that is gone or stuck.
+            self.agent = Some(socket);
+        }
+        Ok(())
+    }
+
+    fn accept_session(&mut self, listener: &Listener) -> Result<(), StartError> {
+        let Some(socket) = listener.try_accept()? else {
+            return Ok(());
+        };
+        if self.sessions.len() < PEERS && self.peer_is(&socket, 0, "session.sock") {
+            let pid = socket.peer()?.pid.as_raw();
+            self.sessions.retain(|peer| peer.pid != pid);
+            self.sessions.push(SessionPeer {
+                socket,
+                pid,
+                who: Who::Unknown,
+            });
+        }
+        Ok(())
+    }
+
+    /// robotctl asks once per connection and waits; it has a second to say what.
+    fn accept_admin(&mut self, listener: &Listener) -> Result<(), StartError> {
+        let Some(socket) = listener.try_accept()? else {
+            return Ok(());
+        };
+        if self.peer_is(&socket, 0, "admin.sock") {
+            let mut buffer = vec![0; MAX_PACKET];
+            if let Ok(Some(received)) = socket.recv_within(&mut buffer, Duration::from_secs(1)) {
+                self.on_admin(socket, &buffer[..received.len]);
+            }
+        }
+        Ok(())
+    }
+
+    fn peer_is(&mut self, socket: &Seqpacket, uid: u32, name: &str) -> bool {
+        match socket.peer() {
+            Ok(peer) if peer.uid.as_raw() == uid => true,
+            Ok(peer) => {
+                let event = Self::event_now(Code::PeerRefused)
+                    .with("socket", name)
+                    .with("uid", peer.uid.as_raw());
+                self.event(event, None);
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn read_agent(&mut self) {
+        let Some(agent) = &self.agent else { return };
+        let mut buffer = vec![0; MAX_PACKET];
+        match agent.try_recv(&mut buffer) {
+            Ok(Some(received)) => match decode(&buffer[..received.len]) {
+                Ok(call) => self.on_call(call, received.fds),
+                Err(error) => self.drop_agent(&crate::text(&error)),
+            },
+            Ok(None) => self.agent = None,
+            Err(sys::fdpass::Error::WouldBlock) => {}
+            Err(error) => self.drop_agent(&crate::text(&error)),
+        }
+    }
+
+    fn drop_agent(&mut self, reason: &str) {
+        self.agent = None;
+        self.event(
+            Self::event_now(Code::MessageMalformed)
+                .with("socket", "broker.sock")
+                .with("reason", reason),
+            None,
+        );
+    }
+
+    fn read_session(&mut self, pid: i32) {
+        let Some(at) = self.sessions.iter().position(|peer| peer.pid == pid) else {
+            return;
+        };
+        let mut buffer = vec![0; MAX_PACKET];
+        let outcome = match self.sessions[at].socket.try_recv(&mut buffer) {
+            Ok(Some(received)) => match decode(&buffer[..received.len]) {
+                Ok(message) => self.on_session(at, message),
+                Err(error) => Err(Refusal::new("MESSAGE_MALFORMED", error.to_string())),
+            },
+            Ok(None) => {
+                self.sessions.retain(|peer| peer.pid != pid);
+                return;
+            }
+            Err(sys::fdpass::Error::WouldBlock) => return,
+            Err(error) => Err(Refusal::new("MESSAGE_MALFORMED", crate::text(&error))),
+        };
+        if let Err(refusal) = outcome {
+            self.sessions.retain(|peer| peer.pid != pid);
+            let event = Self::event_now(Code::MessageMalformed)
+                .with("socket", "session.sock")
+                .with("reason", refusal.to_string());
+            self.event(event, None);
+        }
+    }
+
+    fn take_work(&mut self) {
+        for done in self.workers.take() {
+            match done {
+                Done::TakenIn { attempt, taken } => self.package_taken(attempt, taken),
+                Done::UserClosed { account, leftovers } => self.user_closed(&account, leftovers),
+                Done::UnitStarted {
+                    outcome: Ok(()), ..
+                } => {}
+                Done::UnitStarted {
+                    about: Unit::Session(attempt),
+                    outcome: Err(refusal),
+                } => {
+                    self.end_unlaunched(attempt, refusal);
+                }
+                Done::UnitStarted {
+                    about: Unit::Teardown(account),
+                    outcome: Err(refusal),
+                } => {
+                    self.operator(&refusal.to_string());
+                    self.on_ended(&crate::broker::Watch::Teardown(account));
+                }
+            }
+        }
+    }
+
+    fn reap(&mut self, pid: i32) {
+        let Some(at) = self
+            .watched
+            .iter()
+            .position(|watched| watched.process.pid().as_raw() == pid)
+        else {
+            return;
+        };
+        let watched = self.watched.swap_remove(at);
+        if watched.child {
+            let _ = watched.process.try_wait();
+        }
+        // What it said before it ended comes first.
+        while self.sessions.iter().any(|peer| peer.pid == pid) {
+            self.read_session(pid);
+        }
+        self.watched.retain(|other| other.what != watched.what);
+        self.on_ended(&watched.what);
+    }
+
+    /// Gives up reservations that nobody started and sessions that never called.
+    fn expire(&mut self) {
+        let now = sys::clock::boottime();
+        let late = |stage: &Stage| match stage {
+            Stage::Reserved { since, .. } => now >= *since + RESERVATION,
+            Stage::Launching { deadline, .. } => now >= *deadline,
+            _ => false,
+        };
+        let late: Vec<_> = self
+            .attempts
+            .iter()
+            .filter(|(_, held)| late(&held.stage))
+            .map(|(attempt, _)| *attempt)
+            .collect();
+        for attempt in late {
+            if matches!(
+                self.attempts.get(&attempt).map(|held| &held.stage),
+                Some(Stage::Launching { .. })
+            ) {
+                self.session_lost(attempt, "it did not call within a minute");
+            } else if let Some(held) = self.attempts.remove(&attempt) {
+                self.notice_slot(&held.account);
+            }
+        }
+    }
+}

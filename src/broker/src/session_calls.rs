@@ -1,0 +1,312 @@
+//! What sessions and teardowns say.
+
+use std::os::fd::AsFd as _;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+
+use events::Code;
+use order::{AttemptRef, Phase, PhaseAt};
+use privsep::session::{Backend, FromSession, Spec, Swept, Teardown, ToSession};
+use privsep::{Refusal, encode};
+use sys::process::{Process, start_time};
+
+use crate::attempts::Stage;
+use crate::broker::{Broker, Watch, Watched, Who};
+use crate::launch::systemd_runs;
+use crate::record::{SessionProcess, SlotRecord};
+use crate::starting::account;
+use crate::work::Job;
+
+impl Broker {
+    /// One message of the peer at this place in the list. `Err` ends its connection.
+    pub(crate) fn on_session(&mut self, at: usize, message: FromSession) -> Result<(), Refusal> {
+        let (who, pid) = (self.sessions[at].who.clone(), self.sessions[at].pid);
+        match (who, message) {
+            (Who::Unknown, FromSession::Hello { attempt, timeline }) => {
+                self.session_hello(at, pid, attempt, timeline)
+            }
+            (Who::Unknown, FromSession::TeardownHello { account }) => {
+                self.teardown_hello(at, pid, &account)
+            }
+            (Who::Session(attempt), FromSession::Phase(step)) => {
+                self.session_step(attempt, step);
+                Ok(())
+            }
+            (Who::Session(attempt), FromSession::CloseUser) => self.close_user_of(&attempt),
+            (Who::Session(attempt), FromSession::Report(report)) => {
+                if self.record_report(attempt, *report) {
+                    self.tell_session(&attempt, &ToSession::Recorded, None);
+                }
+                Ok(())
+            }
+            (Who::Teardown(account), FromSession::CloseUser) => self.close_user(account),
+            (Who::Teardown(account), FromSession::TornDown(swept)) => {
+                self.torn_down(&account, &swept);
+                self.answer_teardown(&account, &ToSession::Recorded);
+                Ok(())
+            }
+            _ => Err(Refusal::new(
+                "OUT_OF_PHASE",
+                "a message that is not allowed at this point",
+            )),
+        }
+    }
+
+    fn session_hello(
+        &mut self,
+        at: usize,
+        pid: i32,
+        attempt: AttemptRef,
+        timeline: Option<Vec<PhaseAt>>,
+    ) -> Result<(), Refusal> {
+        let unexpected = || {
+            Refusal::new(
+                "SESSION_UNEXPECTED",
+                format!("no session is awaited for attempt {attempt}"),
+            )
+        };
+        let watch = Watch::Session(attempt);
+        let process =
+            self.own_process(pid, &format!("robotd-session@{attempt}.service"), &watch)?;
+        let held = self.attempts.get_mut(&attempt).ok_or_else(unexpected)?;
+        match &mut held.stage {
+            Stage::Launching { ready, .. } if timeline.is_none() => {
+                let ready = ready.take().ok_or_else(unexpected)?;
+                held.stage = Stage::Running { process };
+                self.begin_session(at, attempt, &ready)
+                    .inspect_err(|_| eprintln!("robotd-broker: session {attempt} can't begin"))
+            }
+            Stage::Running { process: known } if timeline.is_some() && *known == process => {
+                // The broker's own steps come before the session's first.
+                held.timeline
+                    .retain(|step| step.phase <= Phase::PackageReady);
+                held.timeline.extend(timeline.into_iter().flatten());
+                self.sessions[at].who = Who::Session(attempt);
+                self.catch_up(&attempt);
+                Ok(())
+            }
+            _ => Err(unexpected()),
+        }?;
+        self.watch_session(attempt, process);
+        Ok(())
+    }
+
+    fn begin_session(
+        &mut self,
+        at: usize,
+        attempt: AttemptRef,
+        ready: &crate::store::Ready,
+    ) -> Result<(), Refusal> {
+        let spec = self.spec(attempt, ready);
+        let begun = spec.and_then(|spec| {
+            let dirs = crate::recovery::attempt_directories(&self.policy, &spec)?;
+            send_spec(
+                &self.sessions[at].socket,
+                &spec,
+                [dirs.spool.as_fd(), dirs.socket.as_fd()],
+            )
+        });
+        match begun {
+            Ok(()) => {
+                self.sessions[at].who = Who::Session(attempt);
+                self.catch_up(&attempt);
+                Ok(())
+            }
+            Err(refusal) => {
+                self.end_unlaunched(attempt, refusal.clone());
+                Err(refusal)
+            }
+        }
+    }
+
+    /// What a session could not be told while it was not connected.
+    fn catch_up(&mut self, attempt: &AttemptRef) {
+        let bound = self
+            .attempts
+            .get_mut(attempt)
+            .and_then(|held| held.bound.as_mut());
+        let Some(bound) = bound else { return };
+        let (until, stop) = (bound.lease_until_ns, bound.stop.take());
+        self.tell_session(attempt, &ToSession::LeaseUntil { boottime_ns: until }, None);
+        if let Some(mode) = stop {
+            self.tell_session(attempt, &ToSession::Stop(mode), None);
+        }
+    }
+
+    /// The peer is root already; it must also be the very process that was started.
+    fn own_process(&self, pid: i32, unit: &str, what: &Watch) -> Result<SessionProcess, Refusal> {
+        let foreign = || {
+            Refusal::new(
+                "SESSION_FOREIGN",
+                format!("process {pid} is not the one that was started"),
+            )
+        };
+        let start = start_time(sys::Pid::from_raw(pid)).map_err(|_| foreign())?;
+        if systemd_runs() {
+            let path = sys::cgroup::path_of(sys::Pid::from_raw(pid)).map_err(|_| foreign())?;
+            if path.file_name().is_none_or(|name| name != unit) {
+                return Err(foreign());
+            }
+        } else if !self
+            .watched
+            .iter()
+            .any(|own| own.what == *what && own.process.pid().as_raw() == pid)
+        {
+            return Err(foreign());
+        }
+        Ok(SessionProcess {
+            pid,
+            start_ticks: start.0,
+        })
+    }
+
+    fn watch_session(&mut self, attempt: AttemptRef, process: SessionProcess) {
+        let what = Watch::Session(attempt);
+        self.save_slot(attempt, Some(process));
+        if self.watched.iter().any(|watched| watched.what == what) {
+            return;
+        }
+        match Process::open(sys::Pid::from_raw(process.pid)) {
+            Ok(process) => self.watched.push(Watched {
+                process,
+                what,
+                child: false,
+            }),
+            Err(_) => self.session_lost(attempt, "it ended right after it had called"),
+        }
+    }
+
+    fn session_step(&mut self, attempt: AttemptRef, step: PhaseAt) {
+        self.step(attempt, step);
+        let account = self
+            .attempts
+            .get(&attempt)
+            .map(|held| held.account.clone())
+            .unwrap_or_default();
+        if step.phase == Phase::SessionOpen {
+            let event = Self::event_now(Code::SessionOpened)
+                .with("account", account)
+                .with("backend", self.backend.name());
+            self.event(event, Some(attempt));
+        }
+    }
+
+    /// Writes the slot's state down; without a session when none was seen yet.
+    pub(crate) fn save_slot(&mut self, attempt: AttemptRef, session: Option<SessionProcess>) {
+        let Some(held) = self.attempts.get(&attempt) else {
+            return;
+        };
+        let Some(bound) = held.bound.clone() else {
+            return;
+        };
+        let record = SlotRecord {
+            account: held.account.clone(),
+            attempt,
+            bound,
+            timeline: held.timeline.clone(),
+            session,
+            quarantine: None,
+        };
+        if let Err(error) = self.records.save_slot(&record) {
+            self.operator(&crate::text(&error));
+        }
+    }
+
+    fn close_user_of(&mut self, attempt: &AttemptRef) -> Result<(), Refusal> {
+        let account = self
+            .attempts
+            .get(attempt)
+            .map(|held| held.account.clone())
+            .unwrap_or_default();
+        self.close_user(account)
+    }
+
+    fn close_user(&mut self, account: String) -> Result<(), Refusal> {
+        if self.backend == Backend::Pam {
+            self.user_closed(&account, vec![]);
+            return Ok(());
+        }
+        let uid = self::account(&account, 1000)?.uid;
+        self.workers.give(Job::CloseUser { uid, account });
+        Ok(())
+    }
+
+    /// The worker is done with an account's user.
+    pub(crate) fn user_closed(&mut self, account: &str, leftovers: Vec<String>) {
+        let message = ToSession::UserClosed { leftovers };
+        let using = self
+            .attempts
+            .iter()
+            .find(|(_, held)| held.account == account && held.holds_slot());
+        let attempt = using.map(|(attempt, _)| *attempt);
+        if !attempt.is_some_and(|attempt| self.tell_session(&attempt, &message, None)) {
+            self.answer_teardown(account, &message);
+        }
+    }
+
+    fn teardown_hello(&mut self, at: usize, pid: i32, name: &str) -> Result<(), Refusal> {
+        self.own_process(
+            pid,
+            &format!("robotd-teardown@{name}.service"),
+            &Watch::Teardown(name.to_owned()),
+        )?;
+        let unknown = || {
+            Refusal::new(
+                "ACCOUNT_NOT_ALLOWED",
+                format!("{name:?} is no slot of this host's policy"),
+            )
+        };
+        let slot = self.policy.slot(name).ok_or_else(unknown)?;
+        let using = self
+            .attempts
+            .iter()
+            .find(|(_, held)| held.account == name && held.holds_slot());
+        let teardown = Teardown {
+            account: account(&slot.account, 1000)?,
+            attendant: account(&slot.attendant, 1)?,
+            backend: self.backend,
+            attempt: using.map(|(attempt, _)| *attempt),
+        };
+        self.sessions[at].who = Who::Teardown(name.to_owned());
+        self.answer_teardown(name, &ToSession::Teardown(teardown));
+        Ok(())
+    }
+
+    fn answer_teardown(&mut self, account: &str, message: &ToSession) {
+        let peer = self
+            .sessions
+            .iter()
+            .find(|peer| peer.who == Who::Teardown(account.to_owned()));
+        let Some(peer) = peer else { return };
+        if let Err(problem) = crate::broker::send(&peer.socket, &encode(message), None) {
+            self.operator(&format!("teardown of {account}: {problem}"));
+        }
+    }
+
+    fn torn_down(&mut self, account: &str, swept: &Swept) {
+        let using = self
+            .attempts
+            .iter()
+            .find(|(_, held)| held.account == *account && held.holds_slot());
+        match using.map(|(attempt, _)| *attempt) {
+            Some(attempt) => self.end_torn_down(attempt, swept),
+            None => self.recovered(account, swept),
+        }
+    }
+}
+
+fn send_spec(
+    socket: &sys::fdpass::Seqpacket,
+    spec: &Spec,
+    dirs: [BorrowedFd<'_>; 2],
+) -> Result<(), Refusal> {
+    let failed = |problem: String| Refusal::new("SESSION_PROGRAM_FAILED", problem);
+    let bytes = privsep::encode_document(spec).map_err(|error| failed(crate::text(&error)))?;
+    let document: OwnedFd =
+        sys::memfd::sealed(c"robotd-spec", &bytes).map_err(|error| failed(crate::text(&error)))?;
+    let packet = encode(&ToSession::Spec).map_err(|error| failed(crate::text(&error)))?;
+    let [spool, socket_dir] = dirs;
+    socket
+        .try_send(&packet, &[document.as_fd(), spool, socket_dir])
+        .map_err(|error| failed(crate::text(&error)))
+}

@@ -1,0 +1,296 @@
+//! From a signed order to a running session: verify, permit, commit, package, launch.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
+
+use events::Code;
+use order::{
+    AttemptRef, Expectation, KeyId, LicenseTimes, MAX_BODY, Order, Phase, Sha256Hex, Signed,
+};
+use privsep::Refusal;
+use privsep::broker::Reply;
+use privsep::session::{Account, Screenshots, Spec};
+use sha2::{Digest as _, Sha256};
+
+use crate::agent_calls::nanos;
+use crate::attempts::{Bound, Stage, Started};
+use crate::broker::Broker;
+use crate::policy::{NetworkProfile, OnLoss, permit_order};
+use crate::record::{RecordError, SlotRecord};
+use crate::store::{Ready, Wanted};
+use crate::trust::Trust;
+use crate::work::Job;
+
+/// A session that was started calls within this time, also on a host under load.
+const LAUNCH: Duration = Duration::from_secs(60);
+
+impl Broker {
+    /// Verifies and commits an order. When this returns `Started`, the attempt is on the disk
+    /// and never starts again.
+    pub(crate) fn start(
+        &mut self,
+        attempt: AttemptRef,
+        key_id: &KeyId,
+        signature: &[u8],
+        document: OwnedFd,
+    ) -> Result<Reply, Refusal> {
+        let body = sys::memfd::read_sealed(document.as_fd(), MAX_BODY)
+            .map_err(|error| Refusal::new("ORDER_NOT_SEALED", crate::text(&error)))?;
+        let signed = Signed {
+            body,
+            key_id: key_id.clone(),
+            signature: signature.to_vec(),
+        };
+        let (order, agent) = self.verify(attempt, &signed)?;
+        let account = self
+            .attempts
+            .get(&attempt)
+            .map(|held| held.account.clone())
+            .unwrap_or_default();
+        let network = permit_order(&self.policy, &order, &account)?;
+        let bound = bind(&order, &signed)?;
+        self.agent_id = Some(agent);
+        self.commit(attempt, &account, &bound)?;
+        let package_needed = !self.store.has(&order.package);
+        if let Some(held) = self.attempts.get_mut(&attempt) {
+            held.started = Some(Started { order, network });
+            held.bound = Some(bound);
+            held.stage = Stage::AwaitsPackage;
+        }
+        self.event(
+            Self::event_now(Code::JobStarted).with("account", account),
+            Some(attempt),
+        );
+        if !package_needed {
+            self.take_in(attempt, None)?;
+        }
+        Ok(Reply::Started { package_needed })
+    }
+
+    fn verify(
+        &self,
+        attempt: AttemptRef,
+        signed: &Signed,
+    ) -> Result<(Order, order::AgentId), Refusal> {
+        let trust = Trust::read(&self.policy.paths.trust)?;
+        let challenge = self
+            .attempts
+            .get(&attempt)
+            .and_then(|held| match &held.stage {
+                Stage::Reserved { challenge, .. } => Some(*challenge),
+                _ => None,
+            });
+        let expected = Expectation {
+            keys: &trust.order_keys,
+            agent: trust.agent,
+            attempt,
+            challenge,
+            now_unix_ms: sys::clock::unix_ms(),
+        };
+        let order = order::verify(signed, &expected);
+        Ok((
+            order.map_err(|error| Refusal::new(error.code(), error.to_string()))?,
+            trust.agent,
+        ))
+    }
+
+    fn commit(&mut self, attempt: AttemptRef, account: &str, bound: &Bound) -> Result<(), Refusal> {
+        let slot = SlotRecord {
+            account: account.to_owned(),
+            attempt,
+            bound: bound.clone(),
+            timeline: vec![],
+            session: None,
+            quarantine: None,
+        };
+        let refuse = |error: RecordError| Refusal::new("STATE_NOT_DURABLE", crate::text(&error));
+        self.records.commit_start(&slot).map_err(refuse)
+    }
+
+    /// The package that robotd brings for an attempt that awaits it.
+    pub(crate) fn take_package(
+        &mut self,
+        attempt: AttemptRef,
+        archive: OwnedFd,
+    ) -> Result<Reply, Refusal> {
+        self.take_in(attempt, Some(archive)).map(|()| Reply::Done)
+    }
+
+    /// Hands the package to the worker: from the archive, or from the store to check it again.
+    fn take_in(&mut self, attempt: AttemptRef, archive: Option<OwnedFd>) -> Result<(), Refusal> {
+        let held = self.attempts.get_mut(&attempt);
+        let Some((held, started)) =
+            held.and_then(|held| Some((&mut held.stage, held.started.as_ref()?)))
+        else {
+            return Err(Refusal::new(
+                "PACKAGE_NOT_AWAITED",
+                "the attempt awaits no package",
+            ));
+        };
+        let wanted = Wanted {
+            attempt,
+            digest: started.order.package,
+            publisher: started.order.publisher.clone(),
+            entry: started.order.entry.clone(),
+        };
+        *held = Stage::TakingIn;
+        self.workers.give(Job::TakeIn {
+            store: Box::new(self.store.clone()),
+            wanted,
+            archive,
+        });
+        Ok(())
+    }
+
+    /// The worker is done with a package.
+    pub(crate) fn package_taken(&mut self, attempt: AttemptRef, taken: Result<Ready, Refusal>) {
+        let taking_in = self
+            .attempts
+            .get(&attempt)
+            .is_some_and(|held| matches!(held.stage, Stage::TakingIn));
+        if !taking_in {
+            return;
+        }
+        match taken {
+            Ok(ready) => {
+                self.step_now(attempt, Phase::PackageReady);
+                self.launch(attempt, ready);
+            }
+            Err(refusal) => {
+                let event = Self::event_now(Code::PackageRefused)
+                    .with("reason_code", refusal.code.as_str())
+                    .with("reason", refusal.detail.as_str());
+                self.event(event, Some(attempt));
+                self.end_unlaunched(attempt, refusal);
+            }
+        }
+    }
+
+    fn launch(&mut self, attempt: AttemptRef, ready: Ready) {
+        if let Some(held) = self.attempts.get_mut(&attempt) {
+            let deadline = sys::clock::boottime() + LAUNCH;
+            held.stage = Stage::Launching {
+                ready: Some(ready),
+                deadline,
+            };
+        }
+        if let Err(refusal) = self.start_session(attempt) {
+            self.end_unlaunched(attempt, refusal);
+        }
+    }
+
+    /// What a session is told to run: policy and order together, nothing from robotd.
+    pub(crate) fn spec(&self, attempt: AttemptRef, ready: &Ready) -> Result<Spec, Refusal> {
+        let missing = || {
+            Refusal::new(
+                "ATTEMPT_UNKNOWN",
+                format!("attempt {attempt} is not started"),
+            )
+        };
+        let held = self.attempts.get(&attempt).ok_or_else(missing)?;
+        let (Started { order, network }, bound) = held
+            .started
+            .as_ref()
+            .zip(held.bound.as_ref())
+            .ok_or_else(missing)?;
+        let slot = self.policy.slot(&held.account).ok_or_else(missing)?;
+        let interpreter =
+            crate::policy::interpreter(&self.policy, &order.entry, ready.entry_executable)?;
+        Ok(Spec {
+            attempt,
+            account: account(&slot.account, 1000)?,
+            attendant: account(&slot.attendant, 1)?,
+            program_dir: self.policy.paths.programs.display().to_string(),
+            backend: self.backend,
+            pam_service: self.policy.session.pam_service.clone(),
+            robotd_uid: self.agent_uid,
+            package_tree: ready.tree.display().to_string(),
+            interpreter: interpreter.map(|path| path.display().to_string()),
+            entry: order.entry.clone(),
+            args: order.args.clone(),
+            env: order.env.clone().into_iter().collect(),
+            params_json: serde_json::to_string(&order.params).unwrap_or_default(),
+            display: order.display.map(|display| (display.width, display.height)),
+            screenshots: Screenshots {
+                on_start: order.screenshots.on_start,
+                on_failure: order.screenshots.on_failure,
+                every_ms: order.screenshots.every_ms,
+            },
+            run_ms: order.limits.run_ms,
+            stop_grace_ms: order.limits.stop_grace_ms,
+            volume_bytes: order.limits.volume_bytes,
+            log_bytes: order.limits.log_bytes,
+            artifact_bytes: order.limits.artifact_bytes,
+            secrets: order.secrets.clone(),
+            hard_end_ns: bound.hard_end_ns,
+            lease_until_ns: bound.lease_until_ns,
+            stop_at_lease_end: self.policy.lease.on_loss == OnLoss::StopAtExpiry,
+            host_network: *network == NetworkProfile::Host,
+        })
+    }
+}
+
+/// What the order binds the attempt to, on this host's clock.
+fn bind(order: &Order, signed: &Signed) -> Result<Bound, Refusal> {
+    let now = nanos(sys::clock::boottime());
+    if order.lease.ticks_ns > now {
+        return Err(Refusal::new(
+            "LEASE_FROM_FUTURE",
+            "the order's lease counts from a moment that has not come",
+        ));
+    }
+    let lease_until = order
+        .lease
+        .ticks_ns
+        .saturating_add(order.lease.ttl_ms.saturating_mul(1_000_000));
+    if lease_until <= now {
+        return Err(Refusal::new(
+            "LEASE_ENDED",
+            "the order's license lease ended before the start",
+        ));
+    }
+    let hard_end_ns = now.saturating_add(order.hard_end_ms.saturating_mul(1_000_000));
+    Ok(Bound {
+        order_sha256: Sha256Hex(Sha256::digest(&signed.body).into()),
+        license: LicenseTimes {
+            lease: order.lease.id,
+            fence: order.lease.fence,
+            pool: order.lease.pool.clone(),
+        },
+        tenant: order.tenant.clone(),
+        secrets: order.secrets.clone(),
+        hard_end_ns,
+        lease_until_ns: lease_until.min(hard_end_ns),
+        stop: None,
+    })
+}
+
+/// Resolves an account anew for each job: what /etc/passwd says may have changed.
+pub(crate) fn account(name: &str, least_uid: u32) -> Result<Account, Refusal> {
+    let found = known_account(name)?;
+    let uid = found.uid.as_raw();
+    if uid < least_uid {
+        let detail = format!("account {name} has uid {uid}, at least {least_uid} is needed");
+        return Err(Refusal::new("ACCOUNT_NOT_ALLOWED", detail));
+    }
+    Ok(Account {
+        name: name.to_owned(),
+        uid,
+        gid: found.gid.as_raw(),
+        home: found.home.display().to_string(),
+    })
+}
+
+/// The entry of /etc/passwd (or wherever the host keeps its accounts).
+pub(crate) fn known_account(name: &str) -> Result<sys::account::Account, Refusal> {
+    match sys::account::by_name(name) {
+        Ok(Some(account)) => Ok(account),
+        Ok(None) => {
+            let detail = format!(
+                "this host has no account {name}; the package makes its accounts, or correct policy.toml"
+            );
+            Err(Refusal::new("ACCOUNT_MISSING", detail))
+        }
+        Err(error) => Err(Refusal::new("ACCOUNT_MISSING", crate::text(&error))),
+    }
+}

@@ -1,0 +1,138 @@
+//! What would make the loop wait goes to a thread: taking packages in, and D-Bus. One job after
+//! the other each; the answers come back over a channel and an event descriptor.
+
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use order::AttemptRef;
+use privsep::Refusal;
+use sys::poll::Event;
+
+use crate::store::{Ready, Store, Wanted};
+use crate::systemd;
+
+/// A job for a worker. Their number is bounded by the number of slots: each is about one.
+pub(crate) enum Job {
+    /// Take a package in, or check the one in the store.
+    TakeIn {
+        store: Box<Store>,
+        wanted: Wanted,
+        archive: Option<OwnedFd>,
+    },
+    /// Start a unit.
+    StartUnit { unit: String, about: Unit },
+    /// Have logind and systemd close an account's user and prove it.
+    CloseUser { uid: u32, account: String },
+}
+
+/// What a unit is started for.
+#[derive(Clone, Debug)]
+pub(crate) enum Unit {
+    /// The session of an attempt.
+    Session(AttemptRef),
+    /// The teardown of an account's slot.
+    Teardown(String),
+}
+
+/// What a worker brought.
+pub(crate) enum Done {
+    TakenIn {
+        attempt: AttemptRef,
+        taken: Result<Ready, Refusal>,
+    },
+    UnitStarted {
+        about: Unit,
+        outcome: Result<(), Refusal>,
+    },
+    UserClosed {
+        account: String,
+        leftovers: Vec<String>,
+    },
+}
+
+/// Both workers.
+pub(crate) struct Workers {
+    packages: Sender<Job>,
+    bus: Sender<Job>,
+    done: Receiver<Done>,
+    bell: Arc<Event>,
+}
+
+impl Workers {
+    /// Starts the threads. They end with the process.
+    pub(crate) fn start() -> Result<Self, sys::poll::Error> {
+        let bell = Arc::new(Event::new()?);
+        let (give_back, done) = channel();
+        let packages = worker(give_back.clone(), Arc::clone(&bell));
+        let bus = worker(give_back, Arc::clone(&bell));
+        Ok(Self {
+            packages,
+            bus,
+            done,
+            bell,
+        })
+    }
+
+    /// Hands a job over.
+    pub(crate) fn give(&self, job: Job) {
+        let to = if matches!(job, Job::TakeIn { .. }) {
+            &self.packages
+        } else {
+            &self.bus
+        };
+        // A worker ends only with the process (panic = abort).
+        let _ = to.send(job);
+    }
+
+    /// Readable when something is done.
+    pub(crate) fn bell(&self) -> &Event {
+        &self.bell
+    }
+
+    /// Everything that is done by now.
+    pub(crate) fn take(&self) -> Vec<Done> {
+        let _ = self.bell.take();
+        self.done.try_iter().collect()
+    }
+}
+
+fn worker(give_back: Sender<Done>, bell: Arc<Event>) -> Sender<Job> {
+    let (give, jobs) = channel::<Job>();
+    let jobs = Mutex::new(jobs);
+    std::thread::spawn(move || {
+        let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bus = systemd::Bus::default();
+        for job in jobs.iter() {
+            if give_back.send(carry_out(job, &mut bus)).is_err() || bell.raise().is_err() {
+                return;
+            }
+        }
+    });
+    give
+}
+
+fn carry_out(job: Job, bus: &mut systemd::Bus) -> Done {
+    match job {
+        Job::TakeIn {
+            store,
+            wanted,
+            archive,
+        } => {
+            let attempt = wanted.attempt;
+            let taken = match archive {
+                Some(archive) => store.take_in(&wanted, archive),
+                None => store.open(&wanted),
+            };
+            Done::TakenIn { attempt, taken }
+        }
+        Job::StartUnit { unit, about } => Done::UnitStarted {
+            about,
+            outcome: bus.start_unit(&unit),
+        },
+        Job::CloseUser { uid, account } => Done::UserClosed {
+            account,
+            leftovers: bus.close_user(uid),
+        },
+    }
+}
