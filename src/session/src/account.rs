@@ -1,0 +1,103 @@
+//! Whether an account may have a session: what PAM does not check is checked here.
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use privsep::Refusal;
+use privsep::session::Account;
+
+const SHADOW: &str = "/etc/shadow";
+const DAY: u64 = 86_400;
+
+/// Refuses an account that is locked, expired or in use by somebody else. pam_unix opens sessions
+/// for locked accounts; `*` is the password of a pool account and no lock.
+pub(crate) fn check(account: &Account) -> Result<(), Refusal> {
+    let shadow =
+        fs::read_to_string(SHADOW).map_err(|error| crate::refusal("ACCOUNT_UNKNOWN", &error))?;
+    let today = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() / DAY);
+    check_shadow(&shadow, &account.name, today)?;
+    nobody_there(account)
+}
+
+/// An account that is not in the file comes from elsewhere (SSSD): PAM's account step decides.
+fn check_shadow(shadow: &str, name: &str, today: u64) -> Result<(), Refusal> {
+    let line = shadow
+        .lines()
+        .find(|line| line.split(':').next() == Some(name));
+    let Some(line) = line else { return Ok(()) };
+    let fields: Vec<&str> = line.split(':').collect();
+    let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+    // `!*` is what useradd(8) gives an account without a password; only `!` before a hash, or
+    // alone, is a lock (passwd -l).
+    if fields
+        .get(1)
+        .is_some_and(|password| password.starts_with('!') && *password != "!*")
+    {
+        let detail = format!("account {name} is locked; unlock it with `usermod -p '*' {name}`");
+        return Err(Refusal::new("ACCOUNT_LOCKED", detail));
+    }
+    if number(7).is_some_and(|expires| expires <= today) {
+        return Err(Refusal::new(
+            "ACCOUNT_EXPIRED",
+            format!("account {name} has expired (chage -E)"),
+        ));
+    }
+    if let (Some(changed), Some(max)) = (number(2), number(4))
+        && (changed == 0 || changed + max < today)
+    {
+        return Err(Refusal::new(
+            "ACCOUNT_AGED",
+            format!("the password of account {name} has expired (chage -M -1)"),
+        ));
+    }
+    Ok(())
+}
+
+/// A process of the account that is there before the job is not the job's.
+fn nobody_there(account: &Account) -> Result<(), Refusal> {
+    let found = sys::account::processes_of_uid(account.uid.into());
+    let found = found.map_err(|error| crate::refusal("ACCOUNT_UNKNOWN", &error))?;
+    match found.as_slice() {
+        [] => Ok(()),
+        [first, ..] => {
+            let detail = format!(
+                "account {} has {} processes already (pid {first}); bot accounts are for jobs only",
+                account.name,
+                found.len()
+            );
+            Err(Refusal::new("ACCOUNT_IN_USE", detail))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(password: &str, changed: &str, max: &str, expires: &str) -> String {
+        let shadow =
+            format!("root:*:1:0:99999:7:::\nrobot01:{password}:{changed}:0:{max}:7::{expires}:\n");
+        check_shadow(&shadow, "robot01", 20_000)
+            .map_or_else(|refusal| refusal.code, |()| "ok".into())
+    }
+
+    #[test]
+    fn locked_expired_and_aged_accounts_are_told_apart() {
+        assert_eq!(code("*", "19000", "99999", ""), "ok");
+        assert_eq!(code("!*", "19000", "99999", ""), "ok");
+        assert_eq!(code("!", "19000", "99999", ""), "ACCOUNT_LOCKED");
+        assert_eq!(code("!$y$x", "19000", "99999", ""), "ACCOUNT_LOCKED");
+        assert_eq!(code("*", "19000", "99999", "20000"), "ACCOUNT_EXPIRED");
+        assert_eq!(code("*", "19000", "99999", "20001"), "ok");
+        assert_eq!(code("*", "0", "99999", ""), "ACCOUNT_AGED");
+        assert_eq!(code("*", "19000", "90", ""), "ACCOUNT_AGED");
+        assert_eq!(code("*", "", "", ""), "ok");
+    }
+
+    #[test]
+    fn an_account_that_is_not_local_is_left_to_pam() {
+        assert_eq!(check_shadow("root:*:::::::\n", "EXAMPLE\\robot", 1), Ok(()));
+    }
+}

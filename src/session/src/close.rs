@@ -1,0 +1,328 @@
+//! Closing: undoes opening in reverse, whatever was opened, and proves it. Nothing here gives up;
+//! what can't be done is told in the report, and the broker then keeps the slot out of use.
+
+use std::time::Duration;
+
+use order::{Outcome, Phase, SessionSummary, WipeMethod, WipeReport};
+use privsep::Refusal;
+use privsep::attendant::{FromAttendant, ToAttendant};
+use privsep::session::{Backend, FromSession, Report, Swept, ToSession};
+
+use crate::collect::{Collector, Found};
+use crate::group::{self, KILL};
+use crate::inner::FromLeader;
+use crate::monitor::{EndMode, Event, Monitor, Waited};
+use crate::run::{Exited, Opened};
+use crate::sweep;
+
+/// The picture of a failure; the bot is gone, its windows may still be there.
+const PICTURE: Duration = Duration::from_secs(10);
+/// pam_close_session and the leader's exit.
+const LEADER: Duration = Duration::from_secs(60);
+/// What is left in the pipes and the spool's last sync, on a slow disk.
+const DRAIN: Duration = Duration::from_secs(120);
+/// logind and systemd stop a user's units; a broker that restarts answers later.
+const USER: Duration = Duration::from_secs(180);
+/// A report that is not answered is told again: the broker may have a full disk.
+const REPORT: Duration = Duration::from_secs(5);
+
+/// Closes everything and says how the job ended.
+pub(crate) fn close(monitor: &mut Monitor, opened: Opened, outcome: Result<(), Refusal>) -> Report {
+    picture_failure(monitor, &opened, &outcome);
+    let mut swept = Swept::default();
+    end_processes(monitor, &mut swept);
+    if opened.exited.is_some() || monitor.running {
+        monitor.step(Phase::ProcessesGone);
+    }
+    collect(monitor, &opened);
+    finish_attendant(monitor);
+    let session = close_session(monitor, &opened, &mut swept);
+    let wipe = wipe(monitor, opened.volume, swept);
+    report(
+        monitor,
+        outcome,
+        opened.exited.unwrap_or_default(),
+        session,
+        wipe,
+    )
+}
+
+/// Before anything is killed: killing pid 1 takes the display along.
+fn picture_failure(monitor: &mut Monitor, opened: &Opened, outcome: &Result<(), Refusal>) {
+    let clean = outcome.is_ok() && opened.exited.is_some_and(|exited| exited.code == Some(0));
+    let shown = monitor
+        .place
+        .as_ref()
+        .is_some_and(|place| place.display.is_some());
+    if clean || !shown || !monitor.spec.screenshots.on_failure {
+        return;
+    }
+    monitor.tell_attendant(&ToAttendant::FailureScreenshot, None);
+    wait(monitor, PICTURE, |event| {
+        matches!(
+            event,
+            Event::Attendant(FromAttendant::FailureTaken) | Event::AttendantEnded
+        )
+    });
+}
+
+/// Waits for an event of closing; asked ends do not matter any more.
+fn wait(
+    monitor: &mut Monitor,
+    limit: Duration,
+    mut is_it: impl FnMut(&Event) -> bool,
+) -> Option<Event> {
+    let until = sys::clock::boottime() + limit;
+    match monitor.wait_for(Some(EndMode::Kill), Some(until), |_, event| {
+        is_it(&event).then_some(event)
+    }) {
+        Waited::For(event) => Some(event),
+        Waited::Late | Waited::End => None,
+    }
+}
+
+/// pid 1 and with it all of its namespace, then the leader, then whatever else the job's group
+/// and account hold.
+fn end_processes(monitor: &mut Monitor, swept: &mut Swept) {
+    monitor.kill_init();
+    if monitor.leader.is_some() {
+        end_leader(monitor);
+    }
+    let spec = &monitor.spec;
+    let killed = match monitor.group.take() {
+        Some(group) => group.kill_and_wait(KILL).and_then(|()| group.remove()),
+        None => group::kill_slice(spec.backend, spec.account.uid),
+    };
+    if let Err(error) = killed {
+        swept.leftovers.push(crate::text(&error));
+    }
+    match sys::account::kill_all_of_uid(spec.account.uid.into(), KILL) {
+        Ok(killed) => swept.processes_killed += u32::try_from(killed.processes).unwrap_or(u32::MAX),
+        Err(error) => swept.leftovers.push(crate::text(&error)),
+    }
+}
+
+/// The leader sees init's end, closes the PAM session and exits. One that hangs in PAM is killed;
+/// the session it led is then closed from outside.
+fn end_leader(monitor: &mut Monitor) {
+    let closed = wait(monitor, LEADER, |event| {
+        matches!(
+            event,
+            Event::Leader(FromLeader::Closed { .. }, _) | Event::LeaderEnded
+        )
+    });
+    if let Some(Event::Leader(FromLeader::Closed { problem }, _)) = &closed
+        && !problem.is_empty()
+    {
+        eprintln!("robotd-session: closing the PAM session: {problem}");
+    }
+    if matches!(closed, Some(Event::LeaderEnded)) {
+        return;
+    }
+    if closed.is_none() {
+        eprintln!("robotd-session: the leader hangs and is killed");
+        if let Some(leader) = &monitor.leader {
+            let _ = leader.process.send(sys::Signal::SIGKILL);
+        }
+    }
+    wait(monitor, LEADER, |event| matches!(event, Event::LeaderEnded));
+}
+
+fn collect(monitor: &mut Monitor, opened: &Opened) {
+    let (Some(volume), true) = (&opened.volume, monitor.running) else {
+        return;
+    };
+    let collector = match Collector::start(&volume.part("artifacts"), &monitor.spec.account) {
+        Ok(collector) => collector,
+        Err(refusal) => {
+            eprintln!("robotd-session: {refusal}");
+            return;
+        }
+    };
+    let mut any = false;
+    loop {
+        match collector.next() {
+            Some((Found::File { name }, Some(file))) => {
+                any = true;
+                monitor.tell_attendant(&ToAttendant::Artifact { name }, Some(&file));
+                wait(monitor, DRAIN, |event| {
+                    matches!(
+                        event,
+                        Event::Attendant(FromAttendant::ArtifactTaken { .. })
+                            | Event::AttendantEnded
+                    )
+                });
+            }
+            Some((Found::Skipped(refusal), _)) => eprintln!("robotd-session: {refusal}"),
+            Some((Found::File { .. }, None) | (Found::End, _)) | None => break,
+        }
+    }
+    collector.end();
+    if any {
+        monitor.step(Phase::ArtifactsCollected);
+    }
+}
+
+fn finish_attendant(monitor: &mut Monitor) {
+    if monitor.attendant.is_none() {
+        return;
+    }
+    // One that dies now is followed by another, which ends the lane in its place.
+    for _ in 0..=crate::attendant::RESTARTS {
+        monitor.tell_attendant(&ToAttendant::Finish, None);
+        let finished = wait(monitor, DRAIN, |event| {
+            matches!(
+                event,
+                Event::Attendant(FromAttendant::Finished(_)) | Event::AttendantEnded
+            )
+        });
+        if let Some(Event::Attendant(FromAttendant::Finished(totals))) = finished {
+            monitor.totals = totals;
+            break;
+        }
+        if monitor.attendant.is_none() {
+            break;
+        }
+    }
+    monitor.place = None;
+    monitor.tell_attendant(&ToAttendant::Leave, None);
+    if let Some(attendant) = monitor.attendant.take()
+        && !matches!(attendant.process.wait_within(KILL), Ok(Some(_)))
+    {
+        let _ = attendant.process.send(sys::Signal::SIGKILL);
+        let _ = attendant.process.wait();
+    }
+}
+
+/// logind's user and systemd's units, through the broker; then what else an account can leave.
+fn close_session(
+    monitor: &mut Monitor,
+    opened: &Opened,
+    swept: &mut Swept,
+) -> Option<SessionSummary> {
+    let mut gone = swept.leftovers.is_empty();
+    if monitor.spec.backend == Backend::Logind {
+        let leftovers = close_user(monitor);
+        gone &= leftovers.is_empty();
+        swept.leftovers.extend(leftovers);
+    }
+    let rest = sweep::account(&monitor.spec.account, monitor.spec.backend);
+    gone &= rest.leftovers.is_empty();
+    swept.swept.extend(rest.swept);
+    swept.leftovers.extend(rest.leftovers);
+    let id = opened.session_id.clone()?;
+    if gone {
+        monitor.step(Phase::SessionClosed);
+    }
+    Some(SessionSummary {
+        id,
+        backend: monitor.spec.backend.name().to_owned(),
+        account: monitor.spec.account.name.clone(),
+        uid: monitor.spec.account.uid,
+        display: monitor
+            .spec
+            .display
+            .map_or("none".to_owned(), |(width, height)| {
+                format!("{width}x{height}")
+            }),
+        closed: gone,
+    })
+}
+
+fn close_user(monitor: &mut Monitor) -> Vec<String> {
+    let until = sys::clock::boottime() + USER;
+    monitor.link.tell(&FromSession::CloseUser);
+    loop {
+        let left = until.saturating_sub(sys::clock::boottime());
+        let answer = wait(monitor, left, |event| {
+            matches!(
+                event,
+                Event::Broker(ToSession::UserClosed { .. }, _) | Event::BrokerBack
+            )
+        });
+        match answer {
+            Some(Event::Broker(ToSession::UserClosed { leftovers }, _)) => return leftovers,
+            // What was asked went down with the old broker.
+            Some(Event::BrokerBack) => monitor.link.tell(&FromSession::CloseUser),
+            _ => {
+                return vec!["the broker did not say that the account's user is closed".to_owned()];
+            }
+        }
+    }
+}
+
+fn wipe(
+    monitor: &mut Monitor,
+    volume: Option<crate::volume::Volume>,
+    swept: Swept,
+) -> Option<WipeReport> {
+    let report = match volume {
+        Some(volume) => volume.release(swept),
+        None if swept.leftovers.is_empty() => return None,
+        // No volume, but something of the account is left: the slot must not be used.
+        None => WipeReport {
+            complete: false,
+            method: WipeMethod::TmpfsReleased,
+            files: 0,
+            bytes: 0,
+            swap: "none".to_owned(),
+            swept: swept.swept,
+            leftovers: swept.leftovers,
+        },
+    };
+    if report.complete {
+        monitor.step(Phase::Wiped);
+    }
+    Some(report)
+}
+
+fn report(
+    monitor: &mut Monitor,
+    outcome: Result<(), Refusal>,
+    exited: Exited,
+    session: Option<SessionSummary>,
+    wipe: Option<WipeReport>,
+) -> Report {
+    let end = monitor.end.take();
+    let (outcome, refusal) = match (end, outcome) {
+        (Some(end), _) => (end.outcome, Some(end.refusal)),
+        (None, Err(refusal)) if monitor.running => (Outcome::Interrupted, Some(refusal)),
+        (None, Err(refusal)) => (Outcome::NotStarted, Some(refusal)),
+        (None, Ok(())) if exited.code == Some(0) => (Outcome::Succeeded, None),
+        (None, Ok(())) => (Outcome::Failed, None),
+    };
+    let totals = std::mem::take(&mut monitor.totals);
+    Report {
+        outcome,
+        refusal,
+        exit_code: exited.code,
+        signal: exited.signal,
+        timeline: monitor.timeline.clone(),
+        session,
+        log: totals.log,
+        artifacts: totals.artifacts,
+        screenshots: totals.screenshots,
+        lane_epoch: monitor.lane_epoch.clone(),
+        lane_last_seq: totals.last_seq,
+        processes_killed: exited.left,
+        wipe,
+    }
+}
+
+/// Tells the broker until it has written the report down.
+pub(crate) fn deliver(monitor: &mut Monitor, report: &Report) {
+    loop {
+        monitor
+            .link
+            .tell(&FromSession::Report(Box::new(report.clone())));
+        let recorded = wait(monitor, REPORT, |event| {
+            matches!(
+                event,
+                Event::Broker(ToSession::Recorded, _) | Event::BrokerBack
+            )
+        });
+        if matches!(recorded, Some(Event::Broker(ToSession::Recorded, _))) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! init: pid 1 of the job. It builds the job's root, becomes the bot's account for good, and
+//! then starts what it is told and tells what ended. When it dies, all die.
+//!
+//! Runs in the child of the leader's fork; from the moment it has become the account it is as
+//! powerless as the bot, and not dumpable, so that the bot can't reach into it.
+
+mod programs;
+mod root;
+mod serve;
+
+use std::os::fd::OwnedFd;
+
+use privsep::Refusal;
+use privsep::session::Spec;
+use sys::fdpass::Seqpacket;
+use sys::process::{Identity, Limit};
+
+use crate::inner::{FromInit, say};
+use crate::leader::Variable;
+
+/// What init needs of the monitor.
+pub(crate) struct Inherited {
+    /// Conversation with the monitor.
+    pub(crate) monitor: Seqpacket,
+    /// Write end of the bot's standard output.
+    pub(crate) stdout: OwnedFd,
+    /// Write end of the bot's standard error.
+    pub(crate) stderr: OwnedFd,
+}
+
+/// Open files of a browser with many tabs; the usual soft limit of 1024 is too low for them.
+const OPEN_FILES: u64 = 8192;
+
+/// The story of init. Its result is the exit code.
+pub(crate) fn run(spec: &Spec, inherited: Inherited, environment: &[Variable]) -> i32 {
+    let prepared = prepare(spec, &inherited);
+    let outcome = prepared.and_then(|()| serve::serve(spec, &inherited, environment));
+    match outcome {
+        Ok(()) => 0,
+        Err(refusal) => {
+            let _ = say(&inherited.monitor, &FromInit::Refused(refusal), &[]);
+            1
+        }
+    }
+}
+
+fn prepare(spec: &Spec, inherited: &Inherited) -> Result<(), Refusal> {
+    use std::os::fd::AsFd as _;
+    let failed = |error: &dyn std::error::Error| crate::refusal("SANDBOX_FAILED", error);
+    sys::process::set_umask(0o022);
+    root::build(spec)?;
+    let socket = root::listen()?;
+    if !spec.host_network {
+        sys::net::loopback_up().map_err(|error| failed(&error))?;
+    }
+    become_bot(spec).map_err(|error| failed(&error))?;
+    say(&inherited.monitor, &FromInit::Ready, &[socket.as_fd()])
+}
+
+/// For good: no capability, no way to get one, no set-user-id program that works.
+fn become_bot(spec: &Spec) -> Result<(), sys::process::Error> {
+    let groups = vec![spec.account.gid.into()];
+    let identity = Identity {
+        uid: spec.account.uid.into(),
+        gid: spec.account.gid.into(),
+        groups,
+    };
+    for limit in [Limit::Core(0), Limit::OpenFiles(OPEN_FILES)] {
+        sys::process::set_limit(limit)?;
+    }
+    sys::process::become_user_for_good(&identity)?;
+    sys::process::no_new_privileges()?;
+    // After the change of user, which sets it again.
+    sys::process::not_dumpable()?;
+    sys::process::set_umask(0o077);
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! robotd-session: one job on this host, from its scratch volume to the proof that nothing of it
+//! is left. Root, single-threaded, one process per job; started by the broker.
+//!
+//! ```text
+//! monitor (stays in its unit)  ─► attendant      a user of its own: output, screen, the bot's calls
+//!    │ volume, pipes, kill, wipe, report
+//!    └─► leader (the PAM and logind session) ─► init (pid 1 of the job) ─► Xvfb, openbox, bot
+//! ```
+//!
+//! In reading order:
+//!
+//! * `run` and `close`: the story of a job, as one straight function each for opening, running
+//!   and closing
+//! * `monitor`: the one place that waits; what to do about whoever speaks or dies meanwhile
+//! * `volume`, `attendant`, `leader`, `init`, `collect`: what a job is made of
+//! * `sweep`, `teardown`: what is left outside the volume, and the end of a job whose monitor died
+
+mod account;
+mod attendant;
+mod collect;
+mod inner;
+mod link;
+mod volume;
+
+mod init;
+mod leader;
+
+mod group;
+mod sweep;
+mod teardown;
+
+mod monitor;
+
+mod close;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use order::AttemptRef;
+use privsep::Refusal;
+
+const USAGE: &str = "\
+robotd-session - runs one job; started by robotd-broker, as root
+
+usage: robotd-session --attempt JOB.N [--socket PATH]
+       robotd-session --teardown ACCOUNT [--socket PATH]
+
+  --attempt JOB.N      the attempt that the broker awaits
+  --teardown ACCOUNT   clean a slot whose session died
+  --socket PATH        the broker's socket for sessions
+                       (default /run/robotd-broker/session.sock)
+";
+
+const SOCKET: &str = "/run/robotd-broker/session.sock";
+
+/// sysexits(3): the command line was wrong.
+const EX_USAGE: u8 = 64;
+/// sysexits(3): the broker could not be talked to.
+const EX_UNAVAILABLE: u8 = 69;
+
+enum Task {
+    Attempt(AttemptRef),
+    Teardown(String),
+}
+
+/// Runs with these arguments.
+pub fn main(args: impl Iterator<Item = String>) -> ExitCode {
+    let Some((task, socket)) = parse(args) else {
+        eprint!("{USAGE}");
+        return ExitCode::from(EX_USAGE);
+    };
+    let outcome = match task {
+        Task::Attempt(attempt) => run::run(attempt, &socket),
+        Task::Teardown(account) => teardown::run(&account, &socket),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            eprintln!("robotd-session: {refusal}");
+            ExitCode::from(EX_UNAVAILABLE)
+        }
+    }
+}
+
+fn parse(mut args: impl Iterator<Item = String>) -> Option<(Task, PathBuf)> {
+    let (mut task, mut socket) = (None, PathBuf::from(SOCKET));
+    while let Some(name) = args.next() {
+        let value = args.next()?;
+        match name.as_str() {
+            "--attempt" if task.is_none() => task = Some(Task::Attempt(value.parse().ok()?)),
+            "--teardown" if task.is_none() => task = Some(Task::Teardown(value)),
+            "--socket" => socket = value.into(),
+            _ => return None,
+        }
+    }
+    Some((task?, socket))
+}
+
+/// An error with all its causes on one line: Display never repeats a source.
+fn text(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    line
+}
+
+/// A refusal under this code, for an error of a step.
+fn refusal(code: &str, error: &dyn std::error::Error) -> Refusal {
+    Refusal::new(code, text(error))
+}

@@ -1,0 +1,132 @@
+//! The monitor: the one place of a session that waits. Whatever a step waits for, the broker's
+//! orders, deadlines, deaths and secrets are attended to meanwhile.
+
+mod absorb;
+mod deadlines;
+mod wait;
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use order::{Outcome, Phase, PhaseAt};
+use privsep::Refusal;
+use privsep::attendant::Totals;
+use privsep::session::{FromSession, Spec};
+use sys::cgroup::Group;
+use sys::fdpass::Seqpacket;
+use sys::poll::Signals;
+use sys::process::Process;
+
+use crate::attendant::{Attendant, Place};
+use crate::link::Link;
+
+pub(crate) use deadlines::Deadlines;
+pub(crate) use wait::{Event, Waited};
+
+/// Everything that one session watches over.
+pub(crate) struct Monitor {
+    pub(crate) spec: Spec,
+    pub(crate) link: Link,
+    pub(crate) signals: Signals,
+    /// What happened while a step was done with waiting.
+    pending: VecDeque<Event>,
+    pub(crate) timeline: Vec<PhaseAt>,
+    pub(crate) deadlines: Deadlines,
+    /// Why the bot is to end, the first reason counts.
+    pub(crate) end: Option<End>,
+    pub(crate) place: Option<Place>,
+    pub(crate) attendant: Option<Attendant>,
+    pub(crate) attendant_restarts: u32,
+    pub(crate) lane_epoch: String,
+    pub(crate) leader: Option<Leader>,
+    pub(crate) init: Option<Process>,
+    pub(crate) init_socket: Option<Seqpacket>,
+    pub(crate) group: Option<Group>,
+    pub(crate) totals: Totals,
+    /// Secrets that the bot was given, kept for a successor of the attendant: it has to mask them.
+    pub(crate) given: Vec<(String, OwnedFd)>,
+    /// The bot was started, so interval pictures go on after an attendant's restart.
+    pub(crate) running: bool,
+}
+
+/// The leader process and its conversation.
+pub(crate) struct Leader {
+    pub(crate) process: Process,
+    pub(crate) socket: Seqpacket,
+}
+
+/// Why a bot is ended before its own end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) outcome: Outcome,
+    pub(crate) refusal: Refusal,
+    pub(crate) mode: EndMode,
+}
+
+/// How a bot is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum EndMode {
+    /// SIGTERM, grace, kill.
+    Graceful,
+    /// Kill at once.
+    Kill,
+}
+
+impl Monitor {
+    pub(crate) fn new(spec: Spec, link: Link, signals: Signals) -> Self {
+        Self {
+            deadlines: Deadlines::of(&spec),
+            spec,
+            link,
+            signals,
+            pending: VecDeque::new(),
+            timeline: vec![],
+            end: None,
+            place: None,
+            attendant: None,
+            attendant_restarts: 0,
+            lane_epoch: String::new(),
+            leader: None,
+            init: None,
+            init_socket: None,
+            group: None,
+            totals: Totals::default(),
+            given: vec![],
+            running: false,
+        }
+    }
+
+    /// A step was done: told at once, and again if the broker was away.
+    pub(crate) fn step(&mut self, phase: Phase) {
+        let at = PhaseAt {
+            phase,
+            at_unix_ms: sys::clock::unix_ms(),
+        };
+        self.timeline.push(at);
+        self.link.tell(&FromSession::Phase(at));
+    }
+
+    /// Asks for the bot's end. The first reason stays; a kill is never softened.
+    pub(crate) fn ask_end(&mut self, end: End) {
+        match &mut self.end {
+            Some(asked) => asked.mode = asked.mode.max(end.mode),
+            None => {
+                eprintln!("robotd-session: the job is ended: {}", end.refusal);
+                self.end = Some(end);
+            }
+        }
+    }
+
+    /// Kills pid 1 of the job, and with it everything in its namespaces.
+    pub(crate) fn kill_init(&self) {
+        if let Some(init) = &self.init {
+            let _ = init.send(sys::Signal::SIGKILL);
+        }
+    }
+}
+
+/// A moment on CLOCK_BOOTTIME from nanoseconds.
+pub(crate) fn moment(nanos: u64) -> Duration {
+    Duration::from_nanos(nanos)
+}

@@ -1,0 +1,110 @@
+//! The end of a job whose monitor died: everything that it can have left is ended, removed and
+//! proven gone, without its help. The same code brings a slot back from quarantine.
+
+use std::path::Path;
+use std::time::Duration;
+
+use privsep::Refusal;
+use privsep::session::{Backend, FromSession, Swept, Teardown, ToSession};
+use sys::account::kill_all_of_uid;
+use sys::fdpass::Seqpacket;
+
+use crate::group::{self, KILL};
+use crate::inner::say;
+use crate::volume::source_of;
+
+/// logind and systemd stop a user's units, also on a host under load.
+const ANSWER: Duration = Duration::from_secs(180);
+
+/// Tears a slot down and tells the broker what was found.
+pub(crate) fn run(account: &str, socket: &Path) -> Result<(), Refusal> {
+    let broker =
+        Seqpacket::connect(socket).map_err(|error| crate::refusal("BROKER_UNREACHABLE", &error))?;
+    say(
+        &broker,
+        &FromSession::TeardownHello {
+            account: account.to_owned(),
+        },
+        &[],
+    )?;
+    let ToSession::Teardown(slot) = answer(&broker)? else {
+        return Err(unexpected());
+    };
+    let mut swept = Swept::default();
+    end_processes(&slot, &mut swept);
+    if slot.backend == Backend::Logind {
+        say(&broker, &FromSession::CloseUser, &[])?;
+        let ToSession::UserClosed { leftovers } = answer(&broker)? else {
+            return Err(unexpected());
+        };
+        swept.leftovers.extend(leftovers);
+    }
+    let rest = crate::sweep::account(&slot.account, slot.backend);
+    swept.swept.extend(rest.swept);
+    swept.leftovers.extend(rest.leftovers);
+    prove_volume_gone(&slot, &mut swept);
+    say(&broker, &FromSession::TornDown(swept), &[])?;
+    answer(&broker).map(drop)
+}
+
+fn unexpected() -> Refusal {
+    Refusal::new("BROKER_UNREACHABLE", "the broker refused this teardown")
+}
+
+fn answer(broker: &Seqpacket) -> Result<ToSession, Refusal> {
+    let mut buffer = vec![0; privsep::MAX_PACKET];
+    let received = broker
+        .recv_within(&mut buffer, ANSWER)
+        .map_err(|error| crate::refusal("BROKER_UNREACHABLE", &error))?;
+    let received = received.ok_or_else(unexpected)?;
+    privsep::decode(&buffer[..received.len])
+        .map_err(|error| crate::refusal("BROKER_UNREACHABLE", &error))
+}
+
+/// The job's group or slice, then every process of both accounts: an attendant pins the mount
+/// namespace in which the volume lies.
+fn end_processes(slot: &Teardown, swept: &mut Swept) {
+    let group = slot.attempt.as_ref().and_then(group::left);
+    let killed = match group {
+        Some(group) => group.kill_and_wait(KILL).and_then(|()| group.remove()),
+        None => group::kill_slice(slot.backend, slot.account.uid),
+    };
+    if let Err(error) = killed {
+        swept.leftovers.push(crate::text(&error));
+    }
+    for account in [&slot.account, &slot.attendant] {
+        match kill_all_of_uid(account.uid.into(), KILL) {
+            Ok(killed) => {
+                swept.processes_killed += u32::try_from(killed.processes).unwrap_or(u32::MAX)
+            }
+            Err(error) => swept.leftovers.push(crate::text(&error)),
+        }
+    }
+}
+
+/// The volume went with its last namespace; its name in every process's mounts tells.
+fn prove_volume_gone(slot: &Teardown, swept: &mut Swept) {
+    let Some(attempt) = &slot.attempt else { return };
+    let source = source_of(attempt);
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in
+        processes.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit())
+    {
+        // A process that ended meanwhile holds nothing.
+        let Ok(mounts) = std::fs::read(process.path().join("mountinfo")) else {
+            continue;
+        };
+        let held = match sys::mount::parse(&mounts) {
+            Ok(mounts) => mounts.iter().any(|mount| mount.source == *source),
+            Err(_) => mounts
+                .windows(source.len())
+                .any(|part| part == source.as_bytes()),
+        };
+        if held {
+            swept.leftovers.push(format!(
+                "the volume is still mounted in process {}",
+                process.file_name().display()
+            ));
+        }
+    }
+}
