@@ -1,0 +1,379 @@
+//! The grammar of the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::quantity::{bytes, display, duration, pair};
+use crate::refused::Refused;
+use crate::store::EventFilter;
+
+/// Reference orchestrator of robotd: no server to install, all state under --data-dir.
+#[derive(Debug, Parser)]
+#[command(name = "robot-orchestrator", version)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Where the server keeps its state; its socket is found there.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Place {
+    /// Directory with all state of the server
+    #[arg(
+        long,
+        env = "ROBOT_ORCHESTRATOR_DATA_DIR",
+        default_value = "/var/lib/robot-orchestrator"
+    )]
+    pub(super) data_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the server
+    Serve(Serve),
+    /// Join tokens
+    #[command(subcommand)]
+    Token(Token),
+    /// Agents
+    #[command(subcommand)]
+    Agent(Agent),
+    /// License pools
+    #[command(subcommand)]
+    License(License),
+    /// Packages of bots
+    #[command(subcommand)]
+    Package(Package),
+    /// Secrets that jobs can be granted
+    #[command(subcommand)]
+    Secret(Secret),
+    /// Jobs
+    #[command(subcommand)]
+    Job(Job),
+    /// Security events
+    #[command(subcommand)]
+    Event(EventAsk),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// The link's listener
+    #[arg(long, default_value = "127.0.0.1:7443")]
+    pub(super) listen: SocketAddr,
+    /// The enrolment's listener
+    #[arg(long, default_value = "127.0.0.1:7444")]
+    pub(super) enroll: SocketAddr,
+    /// Serve a read-only page; a one-time token is printed at start
+    #[arg(long)]
+    pub(super) http: Option<SocketAddr>,
+    /// The server's name in its certificate and in tokens [default: the host's name]
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// How long a license lasts without renewal
+    #[arg(long, default_value = "120s", value_parser = duration)]
+    pub(super) lease_ttl: Duration,
+    /// Key that secrets are encrypted with [default: DATA_DIR.secrets-key]
+    #[arg(long)]
+    pub(super) secrets_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Token {
+    /// Make a token with which one host can enrol, for one hour
+    Create {
+        #[command(flatten)]
+        place: Place,
+        /// Name of the agent
+        #[arg(long)]
+        agent: String,
+        /// Write the token to this file (mode 0600) instead of standard output
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Agent {
+    /// Show all agents
+    List {
+        #[command(flatten)]
+        place: Place,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke an agent's certificates and close its connections
+    Revoke {
+        #[command(flatten)]
+        place: Place,
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum License {
+    /// Make a pool or change its number of licenses
+    Set {
+        #[command(flatten)]
+        place: Place,
+        pool: String,
+        count: u32,
+    },
+    /// Show pools and who holds their licenses
+    List {
+        #[command(flatten)]
+        place: Place,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Package {
+    /// Pack a folder or a zip, or take a finished package, and store it
+    Push {
+        #[command(flatten)]
+        place: Place,
+        path: PathBuf,
+        /// Sign with this publisher's private key
+        #[arg(long, value_name = "KEY")]
+        sign: Option<PathBuf>,
+        /// Name of the package, when it does not say itself
+        #[arg(long)]
+        name: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all packages
+    List {
+        #[command(flatten)]
+        place: Place,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a publisher's key: OUT (private, mode 0600) and OUT.pub
+    Keygen { out: PathBuf },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Secret {
+    /// Store a secret, read from standard input or a file
+    Set {
+        #[command(flatten)]
+        place: Place,
+        name: String,
+        /// Read it from here; the bytes are taken as they are
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Show names and versions
+    List {
+        #[command(flatten)]
+        place: Place,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete a secret
+    Delete {
+        #[command(flatten)]
+        place: Place,
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Job {
+    /// Queue a job
+    Submit(Box<Submit>),
+    /// Show the newest jobs
+    List {
+        #[command(flatten)]
+        place: Place,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show everything about one job
+    Show {
+        #[command(flatten)]
+        place: Place,
+        job: String,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop a job: softly, then by force when its grace is over
+    Stop {
+        #[command(flatten)]
+        place: Place,
+        job: String,
+        /// By force at once
+        #[arg(long)]
+        kill: bool,
+    },
+    /// Print the output of a job
+    Logs {
+        #[command(flatten)]
+        place: Place,
+        job: String,
+        /// Only this stream: stdout or stderr
+        #[arg(long, value_parser = ["stdout", "stderr"])]
+        stream: Option<String>,
+        /// Go on until the job has ended
+        #[arg(short, long)]
+        follow: bool,
+        /// The exact bytes of the stream (stdout unless --stream says otherwise)
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
+        /// One JSON object per line of output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask for a picture of a running job's display now
+    Screenshot {
+        #[command(flatten)]
+        place: Place,
+        job: String,
+    },
+    /// Write a job's pictures into a folder
+    Screenshots(Fetch),
+    /// Write what a job handed back into a folder
+    Artifacts(Fetch),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Fetch {
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// Folder; made when it does not exist
+    #[arg(long)]
+    pub(super) out: PathBuf,
+    pub(super) job: String,
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Submit {
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// Digest of a package, or its name: the newest of that name then
+    #[arg(long)]
+    pub(super) package: String,
+    /// Entry point [default: what the package says]
+    #[arg(long)]
+    pub(super) entry: Option<String>,
+    /// Argument for the bot; can be given several times
+    #[arg(long = "arg", allow_hyphen_values = true)]
+    pub(super) args: Vec<String>,
+    /// Environment variable K=V
+    #[arg(long, value_parser = pair)]
+    pub(super) env: Vec<(String, String)>,
+    /// Parameter K=V (a text) or K:=JSON
+    #[arg(long, value_parser = pair)]
+    pub(super) param: Vec<(String, String)>,
+    /// License pool
+    #[arg(long, default_value = "default")]
+    pub(super) pool: String,
+    /// Account wished for [default: that of a free slot]
+    #[arg(long)]
+    pub(super) account: Option<String>,
+    /// WIDTHxHEIGHT or none
+    #[arg(long, default_value = "1280x800", value_parser = display)]
+    pub(super) display: Size,
+    /// A picture each so often
+    #[arg(long, value_parser = duration)]
+    pub(super) screenshot_every: Option<Duration>,
+    /// Run limit
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    pub(super) timeout: Duration,
+    /// From the soft stop to the kill
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub(super) stop_grace: Duration,
+    /// Size of the scratch volume
+    #[arg(long, default_value = "512M", value_parser = bytes)]
+    pub(super) volume: u64,
+    /// Only on this agent
+    #[arg(long)]
+    pub(super) agent: Option<String>,
+    /// Grant a secret; can be given several times
+    #[arg(long = "secret", value_name = "NAME")]
+    pub(super) secrets: Vec<String>,
+    #[arg(long, default_value = "default")]
+    pub(super) tenant: String,
+    #[arg(long, default_value = "internal")]
+    pub(super) data_class: String,
+    #[arg(long, default_value = "")]
+    pub(super) group: String,
+    #[arg(long, default_value = "")]
+    pub(super) repository: String,
+    /// Name of the automation [default: the package's]
+    #[arg(long, default_value = "")]
+    pub(super) automation: String,
+    #[arg(long, default_value = "")]
+    pub(super) automation_version: String,
+    #[arg(long, default_value = "")]
+    pub(super) language: String,
+    /// Label K=V
+    #[arg(long = "label", value_parser = pair)]
+    pub(super) labels: Vec<(String, String)>,
+    /// Print each phase as it happens; exit 0 when the job succeeded, 1 otherwise
+    #[arg(long)]
+    pub(super) wait: bool,
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A display's size; `None` inside means no display.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size(pub(super) Option<order::Display>);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum EventAsk {
+    /// Show security events, oldest first
+    List {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        filter: Filter,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Filter {
+    /// Caused by this account
+    #[arg(long)]
+    user: Option<String>,
+    /// Seen by: orchestrator, or the name of an agent
+    #[arg(long)]
+    source: Option<String>,
+    /// From then on: RFC 3339, milliseconds since 1970, or an age such as 10m
+    #[arg(long)]
+    since: Option<String>,
+    /// Number of the event
+    #[arg(long)]
+    code: Option<u32>,
+    /// Of this job (whole id)
+    #[arg(long)]
+    job: Option<String>,
+}
+
+impl Filter {
+    pub(super) fn filter(self) -> Result<EventFilter, Refused> {
+        let since_unix_ms = self
+            .since
+            .as_deref()
+            .map(super::quantity::since)
+            .transpose();
+        Ok(EventFilter {
+            user: self.user,
+            source: self.source,
+            since_unix_ms: since_unix_ms.map_err(|text| Refused::invalid("TIME_INVALID", text))?,
+            code: self.code,
+            job: self.job,
+        })
+    }
+}
