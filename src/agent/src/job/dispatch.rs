@@ -1,0 +1,476 @@
+//! The owner of the list of jobs: hears offers, the broker, robotctl, and gives each its task.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::Code;
+use order::AttemptRef;
+use privsep::broker::{Held, HeldState, Request, Slot, SlotState};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval};
+use tracing::{debug, info, warn};
+
+use super::Parts;
+use super::admission::{Situation, admit};
+use super::attempt::{Attempt, INBOX, Input};
+use super::entry::Entry;
+use super::run::run_job;
+use crate::exchange::{
+    Command, LeaseVerdict, Offer, OfferAnswer, Reject, StopMode, Urgent, Verdict,
+};
+use crate::privileged::BrokerEvent;
+
+/// How often disk and spool are looked at while nothing happens.
+const LOOK_AROUND: Duration = Duration::from_secs(15);
+
+const DRAINED: &str = "drained";
+
+/// What robotctl asks.
+pub(crate) enum Ask {
+    /// Take no more offers.
+    Drain { answer: oneshot::Sender<()> },
+    /// Take them again.
+    Resume { answer: oneshot::Sender<()> },
+}
+
+/// The owner's own.
+pub(crate) struct Dispatch {
+    parts: Arc<Parts>,
+    commands: mpsc::Receiver<Command>,
+    broker: mpsc::Receiver<BrokerEvent>,
+    asks: mpsc::Receiver<Ask>,
+    jobs: BTreeMap<AttemptRef, mpsc::Sender<Input>>,
+    tasks: JoinSet<AttemptRef>,
+    slots: BTreeMap<String, SlotState>,
+    broker_here: bool,
+    draining: bool,
+    /// When what runs is stopped, while draining.
+    stop_at: Option<Instant>,
+    disk_free: u64,
+    spool_used: u64,
+}
+
+impl Dispatch {
+    pub(crate) fn new(
+        parts: Arc<Parts>,
+        commands: mpsc::Receiver<Command>,
+        broker: mpsc::Receiver<BrokerEvent>,
+        asks: mpsc::Receiver<Ask>,
+    ) -> Self {
+        let draining = parts.config.state_dir.join(DRAINED).exists();
+        Self {
+            parts,
+            commands,
+            broker,
+            asks,
+            jobs: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            slots: BTreeMap::new(),
+            broker_here: false,
+            draining,
+            stop_at: None,
+            disk_free: 0,
+            spool_used: 0,
+        }
+    }
+
+    /// Takes up what the journal holds, then hears until `stop` says so. Jobs that run then are
+    /// taken up by the next robotd.
+    pub(crate) async fn run(mut self, entries: Vec<Entry>, stop: impl Future<Output = ()>) {
+        for entry in entries {
+            info!(attempt = %entry.attempt(), stage = ?entry.stage, "a job of the journal is taken up");
+            self.take_up(entry, true);
+        }
+        let mut look_around = interval(LOOK_AROUND);
+        tokio::pin!(stop);
+        loop {
+            self.publish();
+            tokio::select! {
+                () = &mut stop => break,
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => break,
+                },
+                event = self.broker.recv() => match event {
+                    Some(event) => self.hear(event).await,
+                    None => break,
+                },
+                Some(ask) = self.asks.recv() => self.answer(ask).await,
+                Some(ended) = self.tasks.join_next() => self.ended(ended),
+                _ = look_around.tick() => self.look().await,
+                () = at(self.stop_at) => self.stop_all().await,
+            }
+        }
+        // Their inboxes close; each ends where it waits, with its journal as it stands.
+        self.jobs.clear();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn take_up(&mut self, entry: Entry, resumed: bool) {
+        let (inbox, heard) = mpsc::channel(INBOX);
+        let attempt = entry.attempt();
+        let job = Attempt::new(Arc::clone(&self.parts), entry, heard, resumed);
+        self.jobs.insert(attempt, inbox);
+        self.tasks.spawn(async move {
+            run_job(job).await;
+            attempt
+        });
+    }
+
+    fn ended(&mut self, ended: Result<AttemptRef, tokio::task::JoinError>) {
+        if let Ok(attempt) = ended {
+            self.jobs.remove(&attempt);
+        }
+    }
+
+    async fn tell(&self, attempt: AttemptRef, input: Input) -> bool {
+        match self.jobs.get(&attempt) {
+            // A job's inbox has room for all that its life brings; if it had not, it would be
+            // waited for: jobs never wait for this task.
+            Some(inbox) => inbox.send(input).await.is_ok(),
+            None => false,
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Offer(offer) => self.consider(offer).await,
+            Command::Start { attempt, order } => {
+                if !self.tell(attempt, Input::Start(order)).await {
+                    warn!(%attempt, "a start for a job that is not here");
+                }
+            }
+            Command::Stop {
+                attempt,
+                mode,
+                reason,
+            } => {
+                if !self.tell(attempt, Input::Stop { mode, reason }).await {
+                    debug!(%attempt, "a stop for a job that is not here");
+                }
+            }
+            Command::Lease(answer) => {
+                // The request's id is known to the job alone; the others ignore it.
+                for inbox in self.jobs.values() {
+                    let _ = inbox.send(Input::Lease(answer.clone())).await;
+                }
+            }
+            Command::LeaseReady { job } => {
+                self.tell_job(|attempt| attempt.job == job, || Input::LeaseReady)
+                    .await
+            }
+            Command::Renewed { grants, denials } => self.renewed(grants, denials).await,
+            Command::Screenshot { command, attempt } => {
+                if !self
+                    .tell(
+                        attempt,
+                        Input::Screenshot {
+                            command: command.clone(),
+                        },
+                    )
+                    .await
+                {
+                    let refusal = privsep::Refusal::new(
+                        "JOB_UNKNOWN",
+                        format!("attempt {attempt} is not here"),
+                    );
+                    drop(self.parts.urgent.say(Urgent::CommandResult {
+                        command,
+                        refused: Some(refusal),
+                    }));
+                }
+            }
+            Command::Drain { resume: true, .. } => self.resume("the orchestrator").await,
+            Command::Drain {
+                resume: false,
+                finish_within,
+            } => self.drain("the orchestrator", finish_within).await,
+            Command::Online { jobs, leases } => self.come_online(&jobs, &leases).await,
+            Command::Refused { attempt, refusal } => match attempt {
+                Some(attempt) => _ = self.tell(attempt, Input::Refused(refusal)).await,
+                None => {
+                    warn!(code = %refusal.code, detail = %refusal.detail, "the orchestrator refused a message")
+                }
+            },
+        }
+    }
+
+    async fn tell_job(&self, which: impl Fn(&AttemptRef) -> bool, input: impl Fn() -> Input) {
+        for (_, inbox) in self.jobs.iter().filter(|(attempt, _)| which(attempt)) {
+            let _ = inbox.send(input()).await;
+        }
+    }
+
+    async fn renewed(
+        &self,
+        grants: Vec<crate::exchange::Grant>,
+        denials: Vec<crate::exchange::Denial>,
+    ) {
+        for grant in grants {
+            self.tell_job(
+                |attempt| attempt.job == grant.job,
+                || Input::Renewed(grant.clone()),
+            )
+            .await;
+        }
+        let held = self.parts.board.watch().borrow().leases.clone();
+        for denial in denials {
+            let whose = held
+                .iter()
+                .find(|held| Some(held.lease.lease) == denial.lease)
+                .map(|held| held.job);
+            if let Some(job) = whose {
+                self.tell_job(
+                    |attempt| attempt.job == job,
+                    || Input::LeaseDenied(denial.clone()),
+                )
+                .await;
+            }
+        }
+    }
+
+    async fn come_online(&self, verdicts: &[Verdict], leases: &[LeaseVerdict]) {
+        let held = self.parts.board.watch().borrow().leases.clone();
+        for (attempt, inbox) in &self.jobs {
+            let verdict = verdicts
+                .iter()
+                .find(|verdict| verdict.attempt == *attempt)
+                .map(|verdict| verdict.action);
+            let own = held
+                .iter()
+                .find(|held| held.job == attempt.job)
+                .map(|held| held.lease.lease);
+            let lease = own
+                .and_then(|own| leases.iter().find(|verdict| verdict.lease == own))
+                .cloned();
+            let _ = inbox.send(Input::Online { verdict, lease }).await;
+        }
+    }
+
+    async fn consider(&mut self, offer: Offer) {
+        let attempt = offer.attempt;
+        if self.tell(attempt, Input::OfferedAgain).await {
+            return;
+        }
+        self.look().await;
+        let mut now = self.situation();
+        now.ended_before = self.parts.journal.has_ended(attempt);
+        match admit(&offer, &now) {
+            Ok(()) => self.take_up(Entry::offered(offer), false),
+            Err(reject) => self.refuse(attempt, reject).await,
+        }
+    }
+
+    async fn refuse(&self, attempt: AttemptRef, reject: Reject) {
+        info!(%attempt, reason = ?reject.reason, detail = %reject.detail, "an offered job is refused");
+        let code = if reject.code.is_empty() {
+            format!("{:?}", reject.reason)
+        } else {
+            reject.code.clone()
+        };
+        let event = self.parts.audit.event(Code::OfferRefused);
+        let event = event
+            .with("reason_code", code)
+            .with("reason", reject.detail.as_str());
+        drop(self.parts.urgent.say(Urgent::OfferReply {
+            attempt,
+            answer: OfferAnswer::Reject(reject),
+        }));
+        self.parts.audit.report_for(attempt, event).await;
+    }
+
+    async fn hear(&mut self, event: BrokerEvent) {
+        match event {
+            BrokerEvent::Synced { held, slots } => self.synced(held, slots).await,
+            BrokerEvent::Gone => self.broker_here = false,
+            // Of a job that is not here, the next sync tells.
+            BrokerEvent::Phase { attempt, at } => _ = self.tell(attempt, Input::Phase(at)).await,
+            BrokerEvent::Ended { attempt, result } => {
+                _ = self.tell(attempt, Input::Ended(result)).await;
+            }
+            BrokerEvent::Slot(Slot { account, state }) => drop(self.slots.insert(account, state)),
+            BrokerEvent::Security {
+                code,
+                attempt,
+                body,
+            } => self.parts.audit.forward(code, attempt, body).await,
+        }
+    }
+
+    async fn synced(&mut self, held: Vec<Held>, slots: Vec<Slot>) {
+        self.broker_here = true;
+        self.slots = slots
+            .into_iter()
+            .map(|slot| (slot.account, slot.state))
+            .collect();
+        for held in &held {
+            if !self.jobs.contains_key(&held.attempt) {
+                self.adopt(held).await;
+            }
+        }
+        for (attempt, inbox) in &self.jobs {
+            let known = held.iter().find(|held| held.attempt == *attempt).cloned();
+            let _ = inbox.send(Input::Synced(known)).await;
+        }
+    }
+
+    /// An attempt that the broker has and the journal has not.
+    async fn adopt(&mut self, held: &Held) {
+        let attempt = held.attempt;
+        if held.state == HeldState::Reserved {
+            let cancelled = self
+                .parts
+                .broker
+                .tell(Request::Cancel { attempt }, vec![])
+                .await;
+            return debug!(%attempt, ?cancelled, "a reservation of nobody is given back");
+        }
+        warn!(%attempt, "the broker has a job that the journal has not; it is followed to its end");
+        self.take_up(Entry::unknown(attempt), true);
+    }
+
+    async fn answer(&mut self, ask: Ask) {
+        let answer = match ask {
+            Ask::Drain { answer } => {
+                self.drain("robotctl", None).await;
+                answer
+            }
+            Ask::Resume { answer } => {
+                self.resume("robotctl").await;
+                answer
+            }
+        };
+        self.publish();
+        // robotctl may have given up.
+        let _ = answer.send(());
+    }
+
+    async fn drain(&mut self, whose: &str, finish_within: Option<Duration>) {
+        self.stop_at = finish_within.map(|within| Instant::now() + within);
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        self.remember_drain(true);
+        info!(whose, "no more jobs are taken");
+        self.parts
+            .audit
+            .report(self.parts.audit.event(Code::AgentDraining).by_user(whose))
+            .await;
+    }
+
+    async fn resume(&mut self, whose: &str) {
+        self.stop_at = None;
+        if !std::mem::replace(&mut self.draining, false) {
+            return;
+        }
+        self.remember_drain(false);
+        info!(whose, "jobs are taken again");
+        self.parts
+            .audit
+            .report(self.parts.audit.event(Code::AgentResumed).by_user(whose))
+            .await;
+    }
+
+    /// A drained host stays drained through a restart.
+    fn remember_drain(&self, drained: bool) {
+        let path = self.parts.config.state_dir.join(DRAINED);
+        let outcome = if drained {
+            std::fs::write(&path, b"")
+        } else {
+            std::fs::remove_file(&path)
+        };
+        match outcome {
+            Err(reason) if reason.kind() != io::ErrorKind::NotFound => {
+                warn!(path = %path.display(), %reason, "whether this host is drained is forgotten at the next start");
+            }
+            _ => {}
+        }
+    }
+
+    async fn stop_all(&mut self) {
+        self.stop_at = None;
+        let reason = "the host is drained and its time is over";
+        self.tell_job(
+            |_| true,
+            || Input::Stop {
+                mode: StopMode::Graceful,
+                reason: reason.into(),
+            },
+        )
+        .await;
+    }
+
+    async fn look(&mut self) {
+        let (state, spool) = (
+            self.parts.config.state_dir.clone(),
+            self.parts.config.spool_dir(),
+        );
+        let looked =
+            tokio::task::spawn_blocking(move || (free_bytes(&state), used_bytes(&spool))).await;
+        (self.disk_free, self.spool_used) = looked.unwrap_or_default();
+    }
+
+    fn publish(&self) {
+        self.parts.board.situation(&self.situation());
+    }
+
+    fn situation(&self) -> Situation {
+        let admission = self.parts.config.admission;
+        let clean = self
+            .slots
+            .values()
+            .filter(|state| !matches!(state, SlotState::Quarantined(_)))
+            .count();
+        Situation {
+            broker_here: self.broker_here,
+            draining: self.draining,
+            ended_before: false,
+            lanes_writable: self.parts.steps.writable(),
+            jobs: self.parts.board.taken_slots(),
+            max_jobs: admission.max_jobs.unwrap_or(u32::MAX),
+            clean_slots: u32::try_from(clean).unwrap_or(u32::MAX),
+            disk_free: self.disk_free,
+            disk_reserve: admission.min_free_mib << 20,
+            spool_used: self.spool_used,
+            spool_limit: admission.spool_mib << 20,
+        }
+    }
+}
+
+fn free_bytes(folder: &Path) -> u64 {
+    // Unknown counts as full: rather no job than one whose journal can't be kept.
+    nix::sys::statvfs::statvfs(folder).map_or(0, |facts| {
+        facts
+            .blocks_available()
+            .saturating_mul(facts.fragment_size())
+    })
+}
+
+/// Files of the attempts' spools; what can't be looked at is not counted.
+fn used_bytes(spool: &Path) -> u64 {
+    let files = |folder: &Path| {
+        std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+    };
+    let mut used = 0_u64;
+    for attempt in files(spool) {
+        for item in files(&attempt.path()).chain(files(&attempt.path().join("blobs"))) {
+            let size = std::fs::symlink_metadata(item.path()).map_or(0, |facts| facts.len());
+            used = used.saturating_add(size);
+        }
+    }
+    used
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}

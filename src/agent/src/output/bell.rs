@@ -1,0 +1,134 @@
+//! Listening to one attendant, through its death and robotd's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use privsep::doorbell::{FromAttendant, ToAttendant};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use super::Places;
+use crate::packet::{PacketError, PacketSocket};
+use crate::spool::{Lane, Lanes};
+
+/// Between two tries to reach an attendant that is not there; doubles. A step of the job is a
+/// reason to try at once.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Numberings of one attempt. An attendant that is started again begins at most one; more is no
+/// attendant of ours.
+const MAX_EPOCHS: usize = 8;
+
+pub(super) struct Bell {
+    places: Places,
+    lanes: Lanes,
+    wanted: mpsc::Sender<String>,
+    pictures: mpsc::Receiver<()>,
+    opened: watch::Sender<Vec<Lane>>,
+    nudge: Arc<Notify>,
+}
+
+impl Bell {
+    pub(super) fn new(
+        places: Places,
+        lanes: Lanes,
+        wanted: mpsc::Sender<String>,
+        pictures: mpsc::Receiver<()>,
+        opened: watch::Sender<Vec<Lane>>,
+        nudge: Arc<Notify>,
+    ) -> Self {
+        Self {
+            places,
+            lanes,
+            wanted,
+            pictures,
+            opened,
+            nudge,
+        }
+    }
+
+    /// Until the task is ended from outside.
+    pub(super) async fn listen(mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match PacketSocket::connect(&self.places.socket) {
+                Ok(socket) => {
+                    pause = FIRST_PAUSE;
+                    match self.attend(&socket).await {
+                        Ok(()) => {
+                            debug!(attempt = %self.places.attempt, "the attendant closed its bell")
+                        }
+                        Err(reason) => {
+                            warn!(attempt = %self.places.attempt, %reason, "the attendant's bell is lost; its spool is read on")
+                        }
+                    }
+                    // What it wrote last may not have been rung for.
+                    self.opened.borrow().iter().for_each(Lane::ring);
+                }
+                Err(reason) => debug!(attempt = %self.places.attempt, %reason, "no attendant yet"),
+            }
+            tokio::select! {
+                () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = self.nudge.notified() => pause = FIRST_PAUSE,
+            }
+        }
+    }
+
+    async fn attend(&mut self, socket: &PacketSocket) -> Result<(), PacketError> {
+        socket.send(&ToAttendant::Subscribe, &[]).await?;
+        loop {
+            tokio::select! {
+                picture = self.pictures.recv() => match picture {
+                    Some(()) => socket.send(&ToAttendant::Screenshot, &[]).await?,
+                    None => return Ok(()),
+                },
+                message = socket.recv::<FromAttendant>() => match message? {
+                    Some((message, _)) => self.take(message).await,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn take(&mut self, message: FromAttendant) {
+        match message {
+            FromAttendant::Written {
+                epoch,
+                last_seq,
+                ended: _,
+            } => self.rung(epoch, last_seq).await,
+            FromAttendant::SecretWanted { name } => {
+                // Full: the attendant waits until the ones before are answered. Closed: the job is over.
+                let _ = self.wanted.send(name).await;
+            }
+        }
+    }
+
+    async fn rung(&mut self, epoch: [u8; 16], last_seq: u64) {
+        let known = self
+            .opened
+            .borrow()
+            .iter()
+            .find(|lane| lane.epoch() == epoch)
+            .cloned();
+        if let Some(lane) = known {
+            return lane.ring();
+        }
+        if self.opened.borrow().len() >= MAX_EPOCHS {
+            return warn!(attempt = %self.places.attempt, "an attendant begins more numberings than it can have; ignored");
+        }
+        match Lane::of_attempt(self.places.attempt, self.places.folder.clone(), epoch).await {
+            Ok(lane) => {
+                self.lanes.join(lane.clone());
+                self.opened.send_modify(|lanes| lanes.push(lane));
+            }
+            // The next ring tries again; the job's end tries last.
+            Err(reason) if last_seq > 0 => {
+                warn!(attempt = %self.places.attempt, %reason, "the output of a job can't be opened yet")
+            }
+            Err(reason) => debug!(attempt = %self.places.attempt, %reason, "no output yet"),
+        }
+    }
+}
