@@ -1,0 +1,115 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Administers the robot agent of this host.
+///
+/// Exit codes are those of sysexits.h: 64 command line, 65 bad token or file, 66 file missing, 69 not
+/// reachable, 73 can't write, 75 try again, 77 not root, 78 bad configuration.
+#[derive(Parser, Debug)]
+#[command(name = "robotctl", version, max_term_width = 100)]
+pub(crate) struct Line {
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// robotd's socket
+    #[arg(
+        long,
+        global = true,
+        value_name = "SOCKET",
+        default_value = "/run/robotd/control.sock"
+    )]
+    pub(crate) control: PathBuf,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Verb {
+    /// Join an orchestrator with a one-time token (root)
+    ///
+    /// Pins the orchestrator's order key for robotd-broker, then has robotd make a key and ask for
+    /// a certificate. Run again with the same token after an interruption, it goes on.
+    Enroll {
+        /// The file that `robot-orchestrator token create` wrote
+        #[arg(long, value_name = "FILE")]
+        token: PathBuf,
+        /// Where robotd-broker finds the keys that it trusts
+        #[arg(long, value_name = "DIR", default_value = "/etc/robotd/trust.d")]
+        trust_dir: PathBuf,
+    },
+    /// Show how robotd is: state, link, slots, spool
+    Status,
+    /// List the jobs that this host holds
+    Jobs,
+    /// Take no new jobs; what runs is finished (root)
+    Drain {
+        /// Return when no job is held any more
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Take jobs again (root)
+    Resume,
+    /// Check robotd.toml or policy.toml with the daemon's own parser
+    Validate {
+        /// A file whose name contains `policy` is read as the broker's policy, any other as
+        /// robotd's configuration
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Look at the slots of robotd-broker (root)
+    Slot {
+        /// robotd-broker's socket
+        #[arg(
+            long,
+            global = true,
+            value_name = "SOCKET",
+            default_value = "/run/robotd-broker/admin.sock"
+        )]
+        admin: PathBuf,
+        #[command(subcommand)]
+        verb: SlotVerb,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum SlotVerb {
+    /// List the slots
+    List,
+    /// Tear a quarantined slot down again and free it when it is proven clean
+    Recover {
+        /// The slot's account
+        account: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_can_be_typed_with_json_before_or_after_it() {
+        for words in [
+            vec!["robotctl", "--json", "status"],
+            vec!["robotctl", "jobs", "--json"],
+            vec!["robotctl", "drain", "--wait"],
+            vec!["robotctl", "resume"],
+            vec!["robotctl", "validate", "robotd.toml"],
+            vec!["robotctl", "enroll", "--token", "t"],
+            vec!["robotctl", "slot", "list", "--json"],
+            vec!["robotctl", "slot", "recover", "robot01"],
+        ] {
+            assert!(Line::try_parse_from(&words).is_ok(), "{words:?}");
+        }
+        assert!(Line::try_parse_from(["robotctl", "enroll"]).is_err());
+    }
+}

@@ -1,0 +1,39 @@
+//! robotctl: what an administrator does on one host.
+//!
+//! Everything goes through robotd's control socket, but slots, which belong to the broker, and
+//! the order key of an enrolment, which root pins itself: robotd could not be trusted with either.
+
+mod ask;
+mod enroll;
+mod line;
+mod outcome;
+mod show;
+mod slots;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use line::{Line, SlotVerb, Verb};
+
+fn main() -> ExitCode {
+    let line = Line::parse();
+    let outcome = match &line.verb {
+        Verb::Enroll { token, trust_dir } => enroll::enroll(&line.control, token, trust_dir),
+        Verb::Status => ask::status(&line.control),
+        Verb::Jobs => ask::jobs(&line.control),
+        Verb::Drain { wait } => ask::drain(&line.control, *wait),
+        Verb::Resume => ask::resume(&line.control),
+        Verb::Validate { file } => validate::validate(file),
+        Verb::Slot {
+            admin,
+            verb: SlotVerb::List,
+        } => slots::list(admin),
+        Verb::Slot {
+            admin,
+            verb: SlotVerb::Recover { account },
+        } => slots::recover(admin, account),
+    };
+    outcome::print(outcome, line.json)
+}

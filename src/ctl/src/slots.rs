@@ -1,0 +1,164 @@
+//! Slots belong to the broker: asked over its own socket, which only root can open.
+
+use std::path::Path;
+use std::time::Duration;
+
+use agent::exit;
+use privsep::admin::{Reply, Request};
+use privsep::broker::{Slot, SlotState};
+use serde_json::{Value, json};
+use sys::fdpass::{Error, Seqpacket};
+
+use crate::outcome::{Bad, Good, Outcome};
+use crate::show::table;
+
+/// A teardown waits for logind, which takes ten seconds to let an account go.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+pub(crate) fn list(socket: &Path) -> Outcome {
+    match ask(socket, &Request::Slots)? {
+        Reply::Slots(slots) => Ok(Good {
+            text: text(&slots),
+            json: slots.iter().map(value).collect(),
+        }),
+        other => Err(unexpected(other)),
+    }
+}
+
+pub(crate) fn recover(socket: &Path, account: &str) -> Outcome {
+    match ask(
+        socket,
+        &Request::Recover {
+            account: account.to_owned(),
+        },
+    )? {
+        Reply::Recovered => Ok(Good {
+            text: format!("The slot of {account} is proven clean and in use again."),
+            json: json!({"account": account, "recovered": true}),
+        }),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn unexpected(reply: Reply) -> Bad {
+    match reply {
+        Reply::Refused(refusal) => Bad::refused(refusal.code, refusal.detail),
+        _ => Bad::new(
+            "VERSIONS_DIFFER",
+            "robotd-broker answered another question; all parts must be of one version",
+            exit::SOFTWARE,
+        ),
+    }
+}
+
+fn ask(socket: &Path, request: &Request) -> Result<Reply, Bad> {
+    let broken = |error: Error| Bad::new("BROKER_UNREACHABLE", error.to_string(), exit_of(&error));
+    let unreadable = |detail: String| Bad::new("VERSIONS_DIFFER", detail, exit::SOFTWARE);
+    let connection = Seqpacket::connect(socket).map_err(broken)?;
+    let packet = privsep::encode(request).map_err(|error| unreadable(error.to_string()))?;
+    connection.send(&packet, &[]).map_err(broken)?;
+    let mut buffer = vec![0; privsep::MAX_PACKET];
+    let received = connection
+        .recv_within(&mut buffer, PATIENCE)
+        .map_err(broken)?;
+    let received = received.ok_or_else(|| broken(Error::Closed))?;
+    privsep::decode(&buffer[..received.len]).map_err(|error| unreadable(error.to_string()))
+}
+
+fn exit_of(error: &Error) -> u8 {
+    match error {
+        Error::Connect {
+            source: sys::Errno::EACCES | sys::Errno::EPERM,
+            ..
+        } => exit::NO_PERMISSION,
+        Error::TimedOut { .. } => exit::TEMPORARY,
+        _ => exit::UNAVAILABLE,
+    }
+}
+
+fn text(slots: &[Slot]) -> String {
+    if slots.is_empty() {
+        return "No slots; the broker's policy names none.".to_owned();
+    }
+    let mut rows = vec![vec![
+        "ACCOUNT".to_owned(),
+        "STATE".to_owned(),
+        "WHY".to_owned(),
+    ]];
+    rows.extend(slots.iter().map(|slot| {
+        let (state, why) = match &slot.state {
+            SlotState::Free => ("free", String::new()),
+            SlotState::Busy(attempt) => ("busy", attempt.to_string()),
+            SlotState::Quarantined(refusal) => ("quarantined", refusal.to_string()),
+        };
+        vec![slot.account.clone(), state.to_owned(), why]
+    }));
+    table(&rows)
+}
+
+fn value(slot: &Slot) -> Value {
+    match &slot.state {
+        SlotState::Free => json!({"account": slot.account, "state": "free"}),
+        SlotState::Busy(attempt) => {
+            json!({"account": slot.account, "state": "busy", "attempt": attempt.to_string()})
+        }
+        SlotState::Quarantined(refusal) => {
+            json!({"account": slot.account, "state": "quarantined", "code": refusal.code, "detail": refusal.detail})
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use privsep::Refusal;
+    use sys::fdpass::Listener;
+
+    use super::*;
+
+    #[test]
+    fn the_brokers_answer_is_shown_and_its_refusal_is_an_error_with_its_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("admin.sock");
+        let listener = Listener::bind(&socket, 0o600).unwrap();
+        let broker = std::thread::spawn(move || {
+            for reply in [
+                Reply::Slots(vec![
+                    Slot {
+                        account: "robot01".into(),
+                        state: SlotState::Free,
+                    },
+                    Slot {
+                        account: "robot02".into(),
+                        state: SlotState::Quarantined(Refusal::new("WIPE_INCOMPLETE", "left")),
+                    },
+                ]),
+                Reply::Refused(Refusal::new("SLOT_UNKNOWN", "no such slot")),
+            ] {
+                let peer = listener.accept().unwrap();
+                let mut buffer = vec![0; privsep::MAX_PACKET];
+                peer.recv(&mut buffer).unwrap().unwrap();
+                peer.send(&privsep::encode(&reply).unwrap(), &[]).unwrap();
+            }
+        });
+        let shown = list(&socket).unwrap();
+        assert_eq!(
+            shown.text,
+            "ACCOUNT  STATE        WHY\nrobot01  free\nrobot02  quarantined  left (WIPE_INCOMPLETE)"
+        );
+        assert_eq!(shown.json[1]["code"], "WIPE_INCOMPLETE");
+        assert_eq!(
+            recover(&socket, "robot09").unwrap_err().code,
+            "SLOT_UNKNOWN"
+        );
+        broker.join().unwrap();
+    }
+
+    #[test]
+    fn a_broker_that_is_not_there_is_unavailable() {
+        let bad = list(Path::new("/nowhere/admin.sock")).unwrap_err();
+        assert_eq!(
+            (bad.code.as_str(), bad.exit),
+            ("BROKER_UNREACHABLE", exit::UNAVAILABLE)
+        );
+    }
+}
