@@ -69,12 +69,11 @@ impl Shots {
         self.display.as_ref()
     }
 
-    /// The display answers.
-    pub(crate) fn connected(&mut self) {
+    /// The display answers. True when a picture of the start was asked for: a bot that ends at
+    /// once would take the display along before it is taken, so the session waits for it.
+    pub(crate) fn connected(&mut self) -> bool {
         self.connected = true;
-        if self.when.on_start {
-            self.ask(Shot::Start);
-        }
+        self.when.on_start && self.ask(Shot::Start)
     }
 
     /// The bot runs: from now on pictures are taken at the interval.

@@ -98,7 +98,7 @@ pub enum FromAttendant {
         /// 16 bytes.
         epoch: [u8; 16],
     },
-    /// It sees the display.
+    /// It sees the display, and the picture of the start is taken when one is wanted.
     DisplayConnected,
     /// It can't see the display.
     DisplayFailed(Refusal),

@@ -89,8 +89,9 @@ impl Attendant {
         while let Some(seen) = self.shots.display().and_then(crate::display::Display::next) {
             match seen {
                 Seen::Connected(Ok(())) => {
-                    self.shots.connected();
-                    self.session.say(&FromAttendant::DisplayConnected)?;
+                    if !self.shots.connected() {
+                        self.session.say(&FromAttendant::DisplayConnected)?;
+                    }
                 }
                 Seen::Connected(Err(error)) => self.display_failed(&error)?,
                 Seen::Taken(shot, outcome) => self.taken(shot, outcome),
@@ -119,7 +120,10 @@ impl Attendant {
                 });
                 self.replies.push(Reply::Bot(connection, answer));
             }
-            Shot::Start | Shot::Interval | Shot::Request => {}
+            Shot::Start => self
+                .replies
+                .push(Reply::Session(FromAttendant::DisplayConnected)),
+            Shot::Interval | Shot::Request => {}
         }
     }
 
