@@ -1,0 +1,85 @@
+//! A private display and its pictures.
+
+use tests::{Host, Options, phases};
+
+/// Draws nothing by itself: it asks what a client of the display sees.
+const BOT: &str = r#"
+import os, socket, subprocess, sys, time
+print('display', os.environ['DISPLAY'], os.path.exists(os.environ['XAUTHORITY']))
+print('bus', os.path.exists(os.environ['XDG_RUNTIME_DIR'] + '/bus'))
+without = dict(os.environ, XAUTHORITY='/nonexistent')
+print('without the cookie', subprocess.run(['xdpyinfo'], env=without, capture_output=True).returncode)
+info = subprocess.run(['xdpyinfo'], capture_output=True, text=True).stdout
+print([line.strip() for line in info.splitlines() if 'dimensions' in line][0].split('(')[0])
+subprocess.run(['xsetroot', '-solid', '#c04020'], check=True)
+listening = [line for line in open('/proc/net/unix') if '@/tmp/.X11-unix' in line]
+print('abstract sockets', len(listening))
+time.sleep(1.5)
+sys.exit(int(sys.argv[1]))
+"#;
+
+#[test]
+fn a_bot_has_a_display_of_its_own_and_its_failure_is_pictured() {
+    let host = Host::start(&Options::default());
+    let package = host.push_python("painter", BOT);
+    let report = host.run_job(
+        &package,
+        &[
+            "--display",
+            "640x480",
+            "--screenshot-every",
+            "500ms",
+            "--arg",
+            "4",
+        ],
+    );
+    let job = report["job_id"].as_str().expect("an id").to_owned();
+    let said = String::from_utf8(host.stream(&job, "stdout")).expect("text");
+    assert_eq!(
+        report["exit_code"],
+        4,
+        "{report:#} {said} {}",
+        String::from_utf8_lossy(&host.stream(&job, "stderr"))
+    );
+    assert_eq!(
+        said,
+        "display :0 True\nbus True\nwithout the cookie 1\ndimensions:    640x480 pixels \nabstract sockets 0\n"
+    );
+    assert!(phases(&report).contains(&"DISPLAY_READY".to_owned()));
+    let pictures = report["screenshots"].as_array().expect("pictures");
+    let reasons: Vec<&str> = pictures
+        .iter()
+        .filter_map(|own| own["reason"].as_str())
+        .collect();
+    for wanted in ["start", "interval", "failure"] {
+        assert!(
+            reasons.iter().any(|own| own.eq_ignore_ascii_case(wanted)),
+            "{reasons:?}"
+        );
+    }
+    assert!(
+        pictures
+            .iter()
+            .all(|own| own["width"] == 640 && own["height"] == 480),
+        "{report:#}"
+    );
+    let out = host.dir.join("pictures");
+    host.ask(&[
+        "job",
+        "screenshots",
+        "--out",
+        &out.display().to_string(),
+        &job,
+    ]);
+    let files: Vec<_> = std::fs::read_dir(&out)
+        .expect("a folder")
+        .flatten()
+        .collect();
+    assert_eq!(files.len(), pictures.len());
+    assert!(files.iter().all(|file| {
+        std::fs::read(file.path())
+            .expect("a file")
+            .starts_with(b"\x89PNG")
+    }));
+    host.assert_nothing_left();
+}

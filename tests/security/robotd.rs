@@ -1,0 +1,305 @@
+//! A robotd that was taken over: it speaks the broker's contract and says what it likes.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::unistd::{Gid, Uid, setegid, seteuid};
+use order::{
+    AgentId, AttemptRef, JobId, JobResult, Lease, LeaseId, Limits, Order, Profiles, Purpose,
+    Screenshots, Sha256Hex, Signed, SigningKey,
+};
+use privsep::broker::{Answer, Call, Notice, Reply, Request};
+use privsep::{MAX_PACKET, decode, encode};
+use sys::fdpass::Seqpacket;
+use tests::{AGENT_USER, Host};
+
+/// A host with a broker alone, enrolled by hand.
+pub(crate) struct Target {
+    pub(crate) host: Host,
+    pub(crate) agent: AgentId,
+    pub(crate) orders: SigningKey,
+}
+
+/// The conversation with the broker.
+pub(crate) struct Robotd {
+    socket: Seqpacket,
+    number: u32,
+    notices: Vec<(Notice, Option<Vec<u8>>)>,
+}
+
+/// Connects as the user robotd.
+pub(crate) fn connect(host: &Host) -> Robotd {
+    let user = sys::account::by_name(AGENT_USER)
+        .expect("a look-up")
+        .expect("user robotd");
+    let socket = as_user(user.uid, user.gid, || {
+        Seqpacket::connect(&host.run.join("b/broker.sock"))
+    });
+    let mut robotd = Robotd {
+        socket: socket.expect("a connection"),
+        number: 0,
+        notices: vec![],
+    };
+    robotd.ask(
+        Request::Hello {
+            version: privsep::VERSION,
+        },
+        &[],
+    );
+    robotd
+}
+
+/// Does something under another effective user.
+pub(crate) fn as_user<T>(uid: Uid, gid: Gid, work: impl FnOnce() -> T) -> T {
+    setegid(gid).expect("a group");
+    seteuid(uid).expect("a user");
+    let done = work();
+    seteuid(Uid::from_raw(0)).expect("root again");
+    setegid(Gid::from_raw(0)).expect("root again");
+    done
+}
+
+impl Robotd {
+    /// Asks and waits for the answer.
+    pub(crate) fn ask(&mut self, request: Request, fds: &[BorrowedFd<'_>]) -> Reply {
+        self.number += 1;
+        let packet = encode(&Call {
+            number: self.number,
+            request,
+        })
+        .expect("a packet");
+        self.socket.send(&packet, fds).expect("a send");
+        loop {
+            match self.receive() {
+                Some((Answer::Reply { number, reply }, _)) if number == self.number => {
+                    return reply;
+                }
+                Some((Answer::Notice(notice), document)) => self.notices.push((notice, document)),
+                other => panic!("no answer: {other:?}"),
+            }
+        }
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send_raw(&self, bytes: &[u8]) {
+        self.socket.send(bytes, &[]).expect("a send");
+    }
+
+    /// Whether the broker has ended the connection.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let mut buffer = vec![0; MAX_PACKET];
+        loop {
+            match self
+                .socket
+                .recv_within(&mut buffer, Duration::from_secs(30))
+            {
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn receive(&self) -> Option<(Answer, Option<Vec<u8>>)> {
+        let mut buffer = vec![0; MAX_PACKET];
+        let received = self
+            .socket
+            .recv_within(&mut buffer, Duration::from_secs(60))
+            .ok()??;
+        let document = received.fds.first().map(|fd| {
+            sys::memfd::read_sealed(fd.as_fd(), order::MAX_RESULT).expect("a sealed document")
+        });
+        Some((
+            decode(&buffer[..received.len]).expect("a message"),
+            document,
+        ))
+    }
+
+    /// The code of a refusal, or what came instead.
+    pub(crate) fn code(&mut self, request: Request, fds: &[BorrowedFd<'_>]) -> String {
+        match self.ask(request, fds) {
+            Reply::Refused(refusal) => refusal.code,
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// Waits for the end of an attempt.
+    pub(crate) fn result(&mut self, attempt: AttemptRef) -> (JobResult, Signed) {
+        loop {
+            let at = self.notices.iter().position(|(notice, _)| matches!(notice, Notice::Ended { attempt: own, .. } if *own == attempt));
+            if let Some(at) = at {
+                let (
+                    Notice::Ended {
+                        key_id, signature, ..
+                    },
+                    Some(body),
+                ) = self.notices.remove(at)
+                else {
+                    panic!("a result without its document");
+                };
+                let result = serde_json::from_slice(&body).expect("a result");
+                return (
+                    result,
+                    Signed {
+                        body,
+                        key_id,
+                        signature,
+                    },
+                );
+            }
+            match self.receive() {
+                Some((Answer::Notice(notice), document)) => self.notices.push((notice, document)),
+                other => panic!("no result: {other:?}"),
+            }
+        }
+    }
+
+    /// Security events with this code that were told so far.
+    pub(crate) fn events(&self, code: u32) -> Vec<String> {
+        let of_code = |(notice, _): &(Notice, _)| match notice {
+            Notice::Event {
+                code: own, body, ..
+            } if *own == code => Some(body.clone()),
+            _ => None,
+        };
+        self.notices.iter().filter_map(of_code).collect()
+    }
+
+    /// Reserves a slot and returns the challenge.
+    pub(crate) fn reserve(&mut self, attempt: AttemptRef) -> [u8; 32] {
+        match self.ask(
+            Request::Reserve {
+                attempt,
+                account: None,
+                package: Sha256Hex([0; 32]),
+            },
+            &[],
+        ) {
+            Reply::Reserved { challenge, .. } => challenge,
+            other => panic!("not reserved: {other:?}"),
+        }
+    }
+
+    /// Starts with these exact bytes.
+    pub(crate) fn start(&mut self, attempt: AttemptRef, signed: &Signed) -> Result<bool, String> {
+        let document = sys::memfd::sealed(c"order", &signed.body).expect("a memfd");
+        let request = Request::Start {
+            attempt,
+            key_id: signed.key_id.clone(),
+            signature: signed.signature.clone(),
+        };
+        match self.ask(request, &[document.as_fd()]) {
+            Reply::Started { package_needed } => Ok(package_needed),
+            Reply::Refused(refusal) => Err(refusal.code),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Target {
+    /// A broker whose host is enrolled with an order key that the test holds.
+    pub(crate) fn new(options: &tests::Options) -> Self {
+        let mut host = Host::prepare(options);
+        let (agent, orders) = (AgentId::new(), SigningKey::generate().expect("a key"));
+        let pinned =
+            serde_json::json!({ "v": 1, "agent-id": agent, "order-keys": [orders.public()] });
+        std::fs::write(
+            host.dir.join("etc/trust.d/orchestrator.json"),
+            pinned.to_string(),
+        )
+        .expect("a write");
+        host.start_broker();
+        Self {
+            host,
+            agent,
+            orders,
+        }
+    }
+
+    /// A fresh attempt.
+    pub(crate) fn attempt() -> AttemptRef {
+        AttemptRef {
+            job: JobId::new(),
+            number: 1,
+        }
+    }
+
+    /// An order that this host accepts.
+    pub(crate) fn order(
+        &self,
+        attempt: AttemptRef,
+        challenge: [u8; 32],
+        package: Sha256Hex,
+    ) -> Order {
+        let now = sys::clock::unix_ms();
+        Order {
+            v: 1,
+            attempt,
+            agent: self.agent,
+            challenge: order::Challenge(challenge).to_base64(),
+            not_before_unix_ms: now,
+            not_after_unix_ms: now + 60_000,
+            package,
+            publisher: None,
+            entry: "bot.py".into(),
+            args: vec![],
+            env: BTreeMap::new(),
+            params: BTreeMap::new(),
+            account: None,
+            display: None,
+            screenshots: Screenshots {
+                on_start: false,
+                on_failure: false,
+                every_ms: None,
+            },
+            limits: Limits {
+                run_ms: 60_000,
+                stop_grace_ms: 1_000,
+                volume_bytes: 64 << 20,
+                ..Limits::default()
+            },
+            secrets: vec!["erp".into()],
+            profiles: Profiles {
+                sandbox: "script".into(),
+                network: "none".into(),
+            },
+            lease: Lease {
+                id: LeaseId::new(),
+                fence: 7,
+                pool: "default".into(),
+                ttl_ms: 120_000,
+                ticks_ns: u64::try_from(sys::clock::boottime().as_nanos()).expect("a clock"),
+            },
+            hard_end_ms: 120_000,
+            tenant: "acme".into(),
+            requester: "ada".into(),
+            approver: None,
+            data_class: "internal".into(),
+        }
+    }
+
+    /// Signs an order.
+    pub(crate) fn sign(&self, order: &Order) -> Signed {
+        self.orders
+            .sign(Purpose::Order, serde_json::to_vec(order).expect("JSON"))
+    }
+
+    /// Packs a bot of one Python file; returns its digest and the archive.
+    pub(crate) fn package(&self, code: &str) -> (Sha256Hex, std::fs::File) {
+        let folder = self
+            .host
+            .dir
+            .join("packages")
+            .join(JobId::new().to_string());
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("bot.py"), code).expect("a write");
+        pack(&folder)
+    }
+}
+
+fn pack(folder: &Path) -> (Sha256Hex, std::fs::File) {
+    let packed = package::pack(folder, &package::Packing::default()).expect("a package");
+    (Sha256Hex(*packed.sha256.as_bytes()), packed.archive)
+}

@@ -1,0 +1,583 @@
+//! One host: its files, its programs, and what to ask of them.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::{AGENT_USER, Leftovers, Slots, eventually, programs};
+
+/// What a test wants of its host.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Jobs at once.
+    pub slots: usize,
+    /// Licenses of the pool `default`.
+    pub licenses: u32,
+    /// Appended to the policy.
+    pub policy: String,
+    /// How long a license lasts without renewal.
+    pub lease_ttl: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let policy = "[packages]\nallow-unsigned = true\n".to_owned();
+        Self {
+            slots: 1,
+            licenses: 1,
+            policy,
+            lease_ttl: "120s".into(),
+        }
+    }
+}
+
+/// A host under test. Dropping it stops its programs by pid and removes its files.
+pub struct Host {
+    name: String,
+    /// Files that last: data of the orchestrator, state of agent and broker, configuration.
+    pub dir: PathBuf,
+    /// Sockets.
+    pub run: PathBuf,
+    /// The accounts of its slots.
+    pub slots: Slots,
+    orchestrator: Option<Child>,
+    broker: Option<Child>,
+    agent: Option<Child>,
+}
+
+impl Host {
+    /// An enrolled host with a running orchestrator, broker and agent.
+    ///
+    /// # Panics
+    /// When anything does not start.
+    pub fn start(options: &Options) -> Self {
+        let mut host = Self::prepare(options);
+        host.start_orchestrator(options);
+        host.start_broker();
+        host.start_agent();
+        host.enrol();
+        host.ask(&["license", "set", "default", &options.licenses.to_string()]);
+        host
+    }
+
+    /// Directories and configuration, nothing running.
+    ///
+    /// # Panics
+    /// When the tests do not run as root.
+    pub fn prepare(options: &Options) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        let dir = PathBuf::from("/var/lib/robotd-test").join(&name);
+        let run = PathBuf::from("/run/robotd-test").join(&name);
+        for path in [
+            &dir.join("etc/trust.d"),
+            &dir.join("agent"),
+            &dir.join("packages"),
+            &run.join("a"),
+        ] {
+            fs::create_dir_all(path).expect("the tests run as root");
+        }
+        let agent = sys::account::by_name(AGENT_USER)
+            .expect("a look-up")
+            .expect("user robotd: start the tests with tests/run.sh");
+        for path in [&dir.join("agent"), &run.join("a")] {
+            chown(path, Some(agent.uid.as_raw()), Some(agent.gid.as_raw()))
+                .expect("a change of owner");
+        }
+        let host = Self {
+            name,
+            dir,
+            run,
+            slots: Slots::take(options.slots),
+            orchestrator: None,
+            broker: None,
+            agent: None,
+        };
+        host.write_policy(&options.policy);
+        host.write_config();
+        host
+    }
+
+    fn write_policy(&self, more: &str) {
+        let (dir, run) = (self.dir.display(), self.run.display());
+        let mut text = format!(
+            "[paths]\nstate = \"{dir}/broker\"\nruntime = \"{run}/b\"\nspool = \"{dir}/agent/spool\"\n\
+             jobs = \"{run}/a/jobs\"\ntrust = \"{dir}/etc/trust.d\"\nprograms = \"{}\"\n",
+            programs().display()
+        );
+        for (account, attendant) in self.slots.accounts().iter().zip(self.slots.attendants()) {
+            text += &format!("[[slot]]\naccount = \"{account}\"\nattendant = \"{attendant}\"\n");
+        }
+        fs::write(self.policy_file(), text + more).expect("a policy");
+        fs::set_permissions(self.policy_file(), fs::Permissions::from_mode(0o644)).expect("a mode");
+    }
+
+    /// The broker's policy.
+    pub fn policy_file(&self) -> PathBuf {
+        self.dir.join("etc/policy.toml")
+    }
+
+    /// The agent's configuration.
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.join("etc/robotd.toml")
+    }
+
+    fn write_config(&self) {
+        let (dir, run) = (self.dir.display(), self.run.display());
+        let text = format!(
+            "state-dir = \"{dir}/agent\"\nruntime-dir = \"{run}/a\"\nbroker-socket = \"{run}/b/broker.sock\"\n\
+             [admission]\nmin-free-mib = 64\n[link]\nbackoff-max-s = 1\n"
+        );
+        fs::write(self.config_file(), text).expect("a configuration");
+    }
+
+    /// Starts the orchestrator; its ports are chosen once and kept over restarts.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub fn start_orchestrator(&mut self, options: &Options) {
+        let addresses = self.dir.join("orchestrator/addresses.json");
+        let known: Option<Value> = fs::read(&addresses)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let address = |key: &str| {
+            known
+                .as_ref()
+                .and_then(|known| known[key].as_str().map(str::to_owned))
+                .unwrap_or_else(|| "127.0.0.1:0".into())
+        };
+        let mut command = self.command("robot-orchestrator");
+        command
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(self.dir.join("orchestrator"));
+        command.args([
+            "--listen",
+            &address("link"),
+            "--enroll",
+            &address("enroll"),
+            "--name",
+            "localhost",
+        ]);
+        command.args(["--lease-ttl", &options.lease_ttl]);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("robot-orchestrator starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        assert!(
+            line.starts_with("listening"),
+            "robot-orchestrator said {line:?}: {}",
+            self.log("robot-orchestrator")
+        );
+        self.orchestrator = Some(child);
+    }
+
+    /// Starts the broker and waits for its sockets.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub fn start_broker(&mut self) {
+        let mut command = self.command("robotd-broker");
+        let mut child = command
+            .arg("--policy")
+            .arg(self.policy_file())
+            .spawn()
+            .expect("robotd-broker starts");
+        // Bound last, and root may connect: an old file of a killed broker does not answer.
+        let socket = self.run.join("b/admin.sock");
+        eventually("the broker's socket", || {
+            assert!(
+                child.try_wait().expect("a wait").is_none(),
+                "robotd-broker ended: {}",
+                self.log("robotd-broker")
+            );
+            sys::fdpass::Seqpacket::connect(&socket).ok()
+        });
+        self.broker = Some(child);
+    }
+
+    /// Starts the agent as its own user.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn start_agent(&mut self) {
+        let agent = sys::account::by_name(AGENT_USER)
+            .expect("a look-up")
+            .expect("user robotd");
+        let mut command = self.command("robotd");
+        command.uid(agent.uid.as_raw()).gid(agent.gid.as_raw());
+        let mut child = command
+            .arg("--config")
+            .arg(self.config_file())
+            .spawn()
+            .expect("robotd starts");
+        let socket = self.run.join("a/control.sock");
+        eventually("the agent's control socket", || {
+            assert!(
+                child.try_wait().expect("a wait").is_none(),
+                "robotd ended: {}",
+                self.log("robotd")
+            );
+            std::os::unix::net::UnixStream::connect(&socket).ok()
+        });
+        self.agent = Some(child);
+    }
+
+    fn enrol(&self) {
+        let token = self.dir.join("token.json");
+        self.ask(&[
+            "token",
+            "create",
+            "--agent",
+            "host",
+            "--out",
+            &token.display().to_string(),
+        ]);
+        let enrolled = self.control(&["enroll", "--token", &token.display().to_string()]);
+        assert!(
+            enrolled.status.success(),
+            "robotctl enroll: {}{}{}",
+            text(&enrolled.stdout),
+            text(&enrolled.stderr),
+            self.all_logs()
+        );
+    }
+
+    /// A program with its log beside it.
+    fn command(&self, program: &str) -> Command {
+        let log = File::options()
+            .append(true)
+            .create(true)
+            .open(self.dir.join(format!("{program}.log")))
+            .expect("a log");
+        let mut command = Command::new(programs().join(program));
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("RUST_BACKTRACE", "1");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        command
+    }
+
+    /// What a program has logged so far.
+    pub fn log(&self, program: &str) -> String {
+        let bytes = fs::read(self.dir.join(format!("{program}.log"))).unwrap_or_default();
+        text(&bytes)
+    }
+
+    /// All logs, for the message of a failed test.
+    pub fn all_logs(&self) -> String {
+        ["robot-orchestrator", "robotd", "robotd-broker"]
+            .map(|name| format!("\n--- {name}\n{}", self.log(name)))
+            .concat()
+    }
+
+    /// Runs robot-orchestrator's command line.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn orchestrator(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(programs().join("robot-orchestrator"));
+        command
+            .args(args)
+            .arg("--data-dir")
+            .arg(self.dir.join("orchestrator"))
+            .output()
+            .expect("robot-orchestrator starts")
+    }
+
+    /// The same; it must succeed. Returns what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn ask(&self, args: &[&str]) -> String {
+        let output = self.orchestrator(args);
+        assert!(
+            output.status.success(),
+            "robot-orchestrator {args:?}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    }
+
+    /// Runs robotctl for this host.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn control(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(programs().join("robotctl"));
+        command.args(args);
+        command
+            .arg("--control")
+            .arg(self.run.join("a/control.sock"));
+        if args.first() == Some(&"enroll") {
+            command.arg("--trust-dir").arg(self.dir.join("etc/trust.d"));
+        }
+        command.output().expect("robotctl starts")
+    }
+
+    /// Pushes a package made of these files and returns its digest.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn push(&self, name: &str, files: &[(&str, &str)], sign: Option<&Path>) -> String {
+        let folder = self.dir.join("packages").join(name);
+        for (path, content) in files {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            let mut file = File::create(&path).expect("a file");
+            file.write_all(content.as_bytes()).expect("a write");
+            let mode = if content.starts_with("#!") {
+                0o755
+            } else {
+                0o644
+            };
+            file.set_permissions(fs::Permissions::from_mode(mode))
+                .expect("a mode");
+        }
+        let folder = folder.display().to_string();
+        let key = sign.map(|key| key.display().to_string());
+        let mut args = vec!["package", "push", &folder, "--name", name];
+        args.extend(key.iter().flat_map(|key| ["--sign", key.as_str()]));
+        let printed = self.ask(&args);
+        let digest = printed
+            .split_whitespace()
+            .find(|word| word.len() == 64)
+            .expect("a digest");
+        digest.to_owned()
+    }
+
+    /// A package with one Python file.
+    pub fn push_python(&self, name: &str, code: &str) -> String {
+        self.push(name, &[("bot.py", code)], None)
+    }
+
+    /// Submits a job without a display and returns its id.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn submit(&self, package: &str, more: &[&str]) -> String {
+        let display: &[&str] = if more.contains(&"--display") {
+            &[]
+        } else {
+            &["--display", "none"]
+        };
+        let args = [
+            &["job", "submit", "--package", package],
+            display,
+            more,
+            &["--json"],
+        ]
+        .concat();
+        let answer: Value = serde_json::from_str(&self.ask(&args)).expect("JSON");
+        answer["job_id"].as_str().expect("a job id").to_owned()
+    }
+
+    /// `job show --json`.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn show(&self, job: &str) -> Value {
+        serde_json::from_str(&self.ask(&["job", "show", job, "--json"])).expect("JSON")
+    }
+
+    /// Waits for the end of a job and returns its report.
+    pub fn report(&self, job: &str) -> Value {
+        eventually(
+            &format!(
+                "the end of job {job}: {}{}",
+                self.show(job),
+                self.all_logs()
+            ),
+            || {
+                let shown = self.show(job);
+                shown["outcome"].is_string().then_some(shown)
+            },
+        )
+    }
+
+    /// Submits and waits.
+    pub fn run_job(&self, package: &str, more: &[&str]) -> Value {
+        self.report(&self.submit(package, more))
+    }
+
+    /// Waits until a job has reached a phase.
+    pub fn reaches(&self, job: &str, phase: &str) {
+        eventually(
+            &format!(
+                "phase {phase} of {job}: {}{}",
+                self.show(job),
+                self.all_logs()
+            ),
+            || {
+                phases(&self.show(job))
+                    .iter()
+                    .any(|own| own == phase)
+                    .then_some(())
+            },
+        );
+    }
+
+    /// Waits until a job has printed this.
+    pub fn says(&self, job: &str, what: &str) {
+        eventually(
+            &format!(
+                "job {job} to say {what:?}: {}{}",
+                self.show(job),
+                self.all_logs()
+            ),
+            || {
+                let output =
+                    self.orchestrator(&["job", "logs", job, "--stream", "stdout", "--raw"]);
+                text(&output.stdout).contains(what).then_some(())
+            },
+        );
+    }
+
+    /// The exact bytes of a stream.
+    ///
+    /// # Panics
+    /// When they can't be had.
+    pub fn stream(&self, job: &str, stream: &str) -> Vec<u8> {
+        let output = self.orchestrator(&["job", "logs", job, "--stream", stream, "--raw"]);
+        assert!(
+            output.status.success(),
+            "job logs: {}",
+            text(&output.stderr)
+        );
+        output.stdout
+    }
+
+    /// Security events with this code, newest last.
+    ///
+    /// # Panics
+    /// When they can't be had.
+    pub fn events(&self, code: u32) -> Vec<Value> {
+        let listed = self.ask(&["event", "list", "--code", &code.to_string(), "--json"]);
+        serde_json::from_str(&listed).expect("JSON")
+    }
+
+    /// Waits for a security event that fits.
+    pub fn event(&self, code: u32, fits: impl Fn(&Value) -> bool) -> Value {
+        eventually(&format!("event {code}{}", self.all_logs()), || {
+            self.events(code).into_iter().find(|event| fits(event))
+        })
+    }
+
+    /// pid of robotd.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn agent_pid(&self) -> i32 {
+        pid(self.agent.as_ref().expect("a running agent"))
+    }
+
+    /// pid of the broker.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn broker_pid(&self) -> i32 {
+        pid(self.broker.as_ref().expect("a running broker"))
+    }
+
+    /// kill -9 of robotd.
+    pub fn kill_agent(&mut self) {
+        end(self.agent.take(), Signal::SIGKILL);
+    }
+
+    /// kill -9 of the broker.
+    pub fn kill_broker(&mut self) {
+        end(self.broker.take(), Signal::SIGKILL);
+    }
+
+    /// Stops the orchestrator, in order or not.
+    pub fn stop_orchestrator(&mut self, signal: Signal) {
+        end(self.orchestrator.take(), signal);
+    }
+
+    /// Asserts that the slots' accounts have left nothing on this machine.
+    ///
+    /// # Panics
+    /// When they have.
+    pub fn assert_nothing_left(&self) {
+        assert_eq!(Leftovers::of(&self.slots.accounts()), Leftovers::default());
+        let spool = fs::read_dir(self.dir.join("agent/spool"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let spools: Vec<_> = spool.map(|entry| entry.path()).collect();
+        eventually(
+            &format!("delivered spools to be gone: {spools:?}{}", self.all_logs()),
+            || {
+                fs::read_dir(self.dir.join("agent/spool"))
+                    .ok()?
+                    .next()
+                    .is_none()
+                    .then_some(())
+            },
+        );
+    }
+}
+
+/// The phases of a report, in their order.
+pub fn phases(report: &Value) -> Vec<String> {
+    let timeline = report["timeline"].as_array().cloned().unwrap_or_default();
+    timeline
+        .iter()
+        .filter_map(|step| step["phase"].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn pid(child: &Child) -> i32 {
+    child.id().cast_signed()
+}
+
+fn end(child: Option<Child>, signal: Signal) {
+    if let Some(mut child) = child {
+        let _ = kill(Pid::from_raw(pid(&child)), signal);
+        let _ = child.wait();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        end(self.agent.take(), Signal::SIGTERM);
+        end(self.broker.take(), Signal::SIGTERM);
+        end(self.orchestrator.take(), Signal::SIGTERM);
+        if std::thread::panicking() {
+            eprintln!("logs of host {}: {}", self.name, self.all_logs());
+        }
+        for account in self.slots.accounts().iter().chain(&self.slots.attendants()) {
+            if let Ok(Some(account)) = sys::account::by_name(account) {
+                let _ =
+                    sys::account::kill_all_of_uid(account.uid, std::time::Duration::from_secs(10));
+            }
+        }
+        for path in [&self.dir, &self.run] {
+            let _ = sys::beneath::remove_tree(path);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The programs under test, where every account can run them.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use nix::fcntl::{Flock, FlockArg};
+
+/// The user of robotd.
+pub const AGENT_USER: &str = "robotd";
+
+const PROGRAMS: [&str; 8] = [
+    "robotd",
+    "robotd-broker",
+    "robotd-session",
+    "robotd-attendant",
+    "robotd-unpack",
+    "robotjob",
+    "robotctl",
+    "robot-orchestrator",
+];
+
+/// Directory with all programs as they were built last. They are copied because a checkout may
+/// lie where only its owner can look.
+///
+/// # Panics
+/// When a program is not built: `cargo build --workspace --bins`.
+pub fn programs() -> &'static Path {
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    PLACE.get_or_init(|| {
+        let place = PathBuf::from("/var/lib/robotd-test/programs");
+        fs::create_dir_all(&place).expect("the tests run as root");
+        let lock = File::create(place.with_extension("lock")).expect("a lock file");
+        let _lock = Flock::lock(lock, FlockArg::LockExclusive).expect("a lock");
+        for program in PROGRAMS {
+            copy(&built().join(program), &place.join(program));
+        }
+        place
+    })
+}
+
+/// The directory that this test was built into holds the programs too.
+fn built() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its program");
+    test.ancestors()
+        .nth(2)
+        .expect("target/PROFILE/deps/TEST")
+        .to_owned()
+}
+
+fn copy(from: &Path, to: &Path) {
+    let facts =
+        |path: &Path| fs::metadata(path).and_then(|facts| Ok((facts.len(), facts.modified()?)));
+    let built = facts(from).unwrap_or_else(|_| {
+        panic!(
+            "{} is not built: cargo build --workspace --bins",
+            from.display()
+        )
+    });
+    if facts(to).ok() == Some(built) {
+        return;
+    }
+    let staged = to.with_extension("new");
+    fs::copy(from, &staged).expect("a copy");
+    File::options()
+        .write(true)
+        .open(&staged)
+        .and_then(|file| file.set_modified(built.1))
+        .expect("a time");
+    fs::rename(&staged, to).expect("a rename");
+}
