@@ -61,7 +61,17 @@ fn copy(from: &Path, to: &Path) {
         return;
     }
     let staged = to.with_extension("new");
-    fs::copy(from, &staged).expect("a copy");
+    // Not in this process: a child that another test forks meanwhile would hold the copy open for
+    // writing, and a program open for writing can't be started.
+    let copied = std::process::Command::new("cp")
+        .arg(from)
+        .arg(&staged)
+        .status();
+    assert!(
+        copied.expect("cp").success(),
+        "{} is copied",
+        from.display()
+    );
     File::options()
         .write(true)
         .open(&staged)

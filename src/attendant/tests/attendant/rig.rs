@@ -265,12 +265,16 @@ fn prepare(folder: &Path) {
     let dir = LaneDir::open(&folder.join("spool")).unwrap();
     LaneKey::generate().unwrap().store(&dir).unwrap();
     chown(folder.join("spool/lane.key"), Some(owner), None).unwrap();
-    fs::copy(
-        env!("CARGO_BIN_EXE_robotd-attendant"),
-        folder.join("robotd-attendant"),
-    )
-    .unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_robotjob"), folder.join("robotjob")).unwrap();
+    // By cp(1): a copy made in this process could still be open for writing in a child that
+    // another test forks at the same moment, and a program open for writing can't be started.
+    let copied = Command::new("cp")
+        .args([
+            env!("CARGO_BIN_EXE_robotd-attendant"),
+            env!("CARGO_BIN_EXE_robotjob"),
+        ])
+        .arg(folder)
+        .status();
+    assert!(copied.unwrap().success());
 }
 
 fn spawn(folder: &Path) -> (Seqpacket, Child) {

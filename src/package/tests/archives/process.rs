@@ -44,7 +44,13 @@ impl Rig {
         };
         // The folder of the build may be closed to other accounts.
         let _alone = NO_FORK_WHILE_COPYING.lock().expect("not poisoned");
-        fs::copy(env!("CARGO_BIN_EXE_robotd-unpack"), rig.program()).expect("copied");
+        // Not in this process: a child that another test forks meanwhile would hold it open for
+        // writing, and it could not be started.
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_robotd-unpack"))
+            .arg(rig.program())
+            .status();
+        assert!(copied.expect("cp").success());
         fs::set_permissions(rig.base.path(), Permissions::from_mode(0o755)).expect("chmod");
         fs::create_dir(rig.target()).expect("folder");
         if Uid::effective().is_root() {
