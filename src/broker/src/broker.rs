@@ -216,6 +216,7 @@ impl Broker {
         let due = |held: &Attempt| match &held.stage {
             Stage::Reserved { since, .. } => Some(*since + crate::attempts::RESERVATION),
             Stage::Launching { deadline, .. } => Some(*deadline),
+            Stage::AwaitsPackage => held.hard_end(),
             _ => None,
         };
         self.attempts.values().filter_map(due).min()
@@ -223,6 +224,12 @@ impl Broker {
 }
 
 impl Attempt {
+    /// When a started attempt ends whatever happens.
+    pub(crate) fn hard_end(&self) -> Option<Duration> {
+        let bound = self.bound.as_ref()?;
+        Some(Duration::from_nanos(bound.hard_end_ns))
+    }
+
     /// An ended attempt waits for its delivery but its slot is free again.
     pub(crate) fn holds_slot(&self) -> bool {
         !matches!(self.stage, Stage::Ended { .. })

@@ -9,7 +9,7 @@ use privsep::{MAX_PACKET, Refusal, decode};
 use sys::fdpass::{Listener, Seqpacket};
 use sys::poll::{Signals, Watch as Poll};
 
-use crate::attempts::{RESERVATION, Stage};
+use crate::attempts::{Attempt, RESERVATION, Stage};
 use crate::broker::{Broker, PEERS, SessionPeer, Who};
 use crate::keys::{KeyError, Keys};
 use crate::policy::{Policy, PolicyError};
@@ -381,28 +381,36 @@ impl Broker {
         self.on_ended(&watched.what);
     }
 
-    /// Gives up reservations that nobody started and sessions that never called.
+    /// Gives up reservations that nobody started, attempts whose package never came, and sessions
+    /// that never called.
     fn expire(&mut self) {
         let now = sys::clock::boottime();
-        let late = |stage: &Stage| match stage {
+        let late = |held: &Attempt| match &held.stage {
             Stage::Reserved { since, .. } => now >= *since + RESERVATION,
             Stage::Launching { deadline, .. } => now >= *deadline,
+            Stage::AwaitsPackage => held.hard_end().is_some_and(|end| now >= end),
             _ => false,
         };
         let late: Vec<_> = self
             .attempts
             .iter()
-            .filter(|(_, held)| late(&held.stage))
+            .filter(|(_, held)| late(held))
             .map(|(attempt, _)| *attempt)
             .collect();
         for attempt in late {
-            if matches!(
-                self.attempts.get(&attempt).map(|held| &held.stage),
-                Some(Stage::Launching { .. })
-            ) {
-                self.session_lost(attempt, "it did not call within a minute");
-            } else if let Some(held) = self.attempts.remove(&attempt) {
-                self.notice_slot(&held.account);
+            match self.attempts.get(&attempt).map(|held| &held.stage) {
+                Some(Stage::Launching { .. }) => {
+                    self.session_lost(attempt, "it did not call within a minute");
+                }
+                Some(Stage::AwaitsPackage) => {
+                    let detail = "the package did not come before the job's hard end";
+                    self.end_unlaunched(attempt, Refusal::new("HARD_END", detail));
+                }
+                _ => {
+                    if let Some(held) = self.attempts.remove(&attempt) {
+                        self.notice_slot(&held.account);
+                    }
+                }
             }
         }
     }

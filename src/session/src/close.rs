@@ -31,7 +31,7 @@ pub(crate) fn close(monitor: &mut Monitor, opened: Opened, outcome: Result<(), R
     picture_failure(monitor, &opened, &outcome);
     let mut swept = Swept::default();
     end_processes(monitor, &mut swept);
-    if opened.exited.is_some() || monitor.running {
+    if monitor.running && swept.leftovers.is_empty() {
         monitor.step(Phase::ProcessesGone);
     }
     collect(monitor, &opened);

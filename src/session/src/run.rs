@@ -169,11 +169,27 @@ fn start_leader(monitor: &mut Monitor, inherited: Inherited) -> Result<(), Refus
         }
         Fork::Child => {
             drop(socket);
-            // The child's copies: the monitor alone talks to broker and attendant.
-            monitor.attendant = None;
-            monitor.init_socket = None;
-            leader::leave(leader::run(&monitor.spec, &theirs, inherited))
+            leader::leave(lead(&monitor.spec, &theirs, inherited))
         }
+    }
+}
+
+/// The child keeps what leader and init need. The monitor's conversations with the broker and the
+/// attendant, the spool and the pipes' read ends are none of it.
+fn lead(spec: &Spec, theirs: &Seqpacket, inherited: Inherited) -> i32 {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let keep = [
+        stdin.as_fd(),
+        stdout.as_fd(),
+        stderr.as_fd(),
+        theirs.as_fd(),
+        inherited.monitor.as_fd(),
+        inherited.stdout.as_fd(),
+        inherited.stderr.as_fd(),
+    ];
+    match sys::process::close_fds_except(&keep) {
+        Ok(()) => leader::run(spec, theirs, inherited),
+        Err(_) => 1,
     }
 }
 
