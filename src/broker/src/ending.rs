@@ -134,7 +134,7 @@ impl Broker {
         }
         self.event(event, Some(attempt));
         if let Some(event) = refusal.and_then(reason_event) {
-            self.event(event, Some(attempt));
+            self.event(event.with("account", account), Some(attempt));
         }
     }
 
@@ -313,10 +313,11 @@ fn dirt(report: &Report) -> Option<Refusal> {
 /// A job that ended for a reason of ours has an event that says what to do.
 fn reason_event(refusal: &Refusal) -> Option<Event> {
     let code = match refusal.code.as_str() {
-        "SESSION_NOT_OPENED" | "SESSION_BUSY" | "ACCOUNT_LOCKED" | "ACCOUNT_EXPIRED"
-        | "PAM_REFUSED" => Code::SessionOpenRefused,
+        "SESSION_NOT_OPENED" | "PAM_REFUSED" | "SANDBOX_FAILED" | "ACCOUNT_LOCKED"
+        | "ACCOUNT_EXPIRED" | "ACCOUNT_AGED" | "ACCOUNT_IN_USE" | "ACCOUNT_UNKNOWN"
+        | "ACCOUNT_MISSING" => Code::SessionOpenRefused,
         "DISPLAY_FAILED" => Code::DisplayFailed,
-        "SPOOL_LOST" => Code::SpoolFailed,
+        "SPOOL_FAILED" => Code::SpoolFailed,
         "LEASE_ENDED" => Code::LeaseEnded,
         _ => return None,
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use events::Code;
 use privsep::{MAX_PACKET, Refusal, decode};
+use sys::beneath::{Dir, Mounts};
 use sys::fdpass::{Listener, Seqpacket};
 use sys::poll::{Signals, Watch as Poll};
 
@@ -40,7 +41,11 @@ pub(crate) enum StartError {
     #[error("the broker's socket")]
     Socket(#[from] sys::fdpass::Error),
     #[error("directory {0}")]
-    Directory(PathBuf, #[source] std::io::Error),
+    Directory(PathBuf, #[source] sys::beneath::Error),
+    #[error("{0} was not made by root; remove it and start the broker again")]
+    Foreign(PathBuf),
+    #[error("the owner of {0}")]
+    Owner(PathBuf, #[source] std::io::Error),
     #[error("waiting for events")]
     Poll(#[from] sys::poll::Error),
 }
@@ -57,7 +62,7 @@ pub(crate) fn run(policy: &Path) -> Result<(), StartError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(StartError::NotRoot);
     }
-    let policy = read_policy(policy)?;
+    let policy = read_policy(policy).inspect_err(policy_event)?;
     let signals = Signals::of_a_program()?;
     let (mut broker, sockets) = build(policy, signals)?;
     broker.recover()?;
@@ -96,6 +101,14 @@ fn read_policy(path: &Path) -> Result<Policy, StartError> {
     Policy::parse(&text).map_err(|error| StartError::Policy(path.to_owned(), error))
 }
 
+/// robotd learns nothing of it: without a policy there is no broker. The journal does.
+fn policy_event(error: &StartError) {
+    let event = Broker::event_now(Code::PolicyRefused).with("reason", crate::text(error));
+    if let Err(error) = events::journal::Sender::new("robotd-broker").send(&event) {
+        eprintln!("robotd-broker: {}", crate::text(&error));
+    }
+}
+
 fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartError> {
     let agent_uid =
         crate::starting::known_account(&policy.agent.user).map_err(StartError::AgentUser)?;
@@ -131,14 +144,14 @@ fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartErr
 
 fn bind(policy: &Policy, uid: u32, gid: u32, signals: Signals) -> Result<Sockets, StartError> {
     let runtime = &policy.paths.runtime;
-    directory(runtime, 0, gid, 0o750)?;
+    directory(runtime, gid, 0o750)?;
     // robotd reads what the attendants write below these; only root makes entries.
-    directory(&policy.paths.spool, 0, gid, 0o751)?;
-    directory(&policy.paths.jobs, 0, gid, 0o751)?;
+    directory(&policy.paths.spool, gid, 0o750)?;
+    directory(&policy.paths.jobs, gid, 0o750)?;
     let agent = Listener::bind(&runtime.join("broker.sock"), 0o600)?;
     let path = agent.path().to_owned();
     std::os::unix::fs::chown(&path, Some(uid), Some(gid))
-        .map_err(|error| StartError::Directory(path, error))?;
+        .map_err(|error| StartError::Owner(path, error))?;
     let session = Listener::bind(&runtime.join("session.sock"), 0o600)?;
     let admin = Listener::bind(&runtime.join("admin.sock"), 0o600)?;
     Ok(Sockets {
@@ -149,14 +162,28 @@ fn bind(policy: &Policy, uid: u32, gid: u32, signals: Signals) -> Result<Sockets
     })
 }
 
-fn directory(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), StartError> {
-    use std::os::unix::fs::{PermissionsExt as _, chown};
-    let made = (|| {
-        std::fs::create_dir_all(path)?;
-        chown(path, Some(uid), Some(gid))?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-    })();
-    made.map_err(|error| StartError::Directory(path.to_owned(), error))
+/// Makes a directory of the broker's. What is above may belong to robotd, which could put a link
+/// or a directory of its own in its place: only what root made is used, and only by descriptor.
+fn directory(path: &Path, gid: u32, mode: u32) -> Result<(), StartError> {
+    let failed = |error: sys::beneath::Error| StartError::Directory(path.to_owned(), error);
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(StartError::Foreign(path.to_owned()));
+    };
+    let parent = Dir::open_root(parent, Mounts::Stay).map_err(failed)?;
+    let made = match parent.create_dir(name, 0o700) {
+        Err(sys::beneath::Error::Create {
+            source: sys::Errno::EEXIST,
+            ..
+        }) => parent.open_dir(name),
+        made => made,
+    };
+    let made = made.map_err(failed)?;
+    if !made.own_facts().map_err(failed)?.uid.is_root() {
+        return Err(StartError::Foreign(path.to_owned()));
+    }
+    made.set_owner(sys::Uid::from_raw(0), gid.into())
+        .map_err(failed)?;
+    made.set_mode(mode).map_err(failed)
 }
 
 /// sd_notify(3), where a service manager asked for it.

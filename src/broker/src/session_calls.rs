@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use events::Code;
 use order::{AttemptRef, Phase, PhaseAt};
-use privsep::session::{Backend, FromSession, Spec, Swept, Teardown, ToSession};
+use privsep::session::{Backend, FromSession, NoticeKind, Spec, Swept, Teardown, ToSession};
 use privsep::{Refusal, encode};
 use sys::process::{Process, start_time};
 
@@ -30,6 +30,10 @@ impl Broker {
             }
             (Who::Session(attempt), FromSession::Phase(step)) => {
                 self.session_step(attempt, step);
+                Ok(())
+            }
+            (Who::Session(attempt), FromSession::Notice { kind, refusal }) => {
+                self.session_notice(attempt, kind, &refusal);
                 Ok(())
             }
             (Who::Session(attempt), FromSession::CloseUser) => self.close_user_of(&attempt),
@@ -189,6 +193,17 @@ impl Broker {
                 .with("backend", self.backend.name());
             self.event(event, Some(attempt));
         }
+    }
+
+    fn session_notice(&mut self, attempt: AttemptRef, kind: NoticeKind, refusal: &Refusal) {
+        let code = match kind {
+            NoticeKind::AttendantLost => Code::AttendantLost,
+            NoticeKind::ArtifactRefused => Code::ArtifactRefused,
+        };
+        let event = Self::event_now(code)
+            .with("reason_code", refusal.code.as_str())
+            .with("reason", refusal.detail.as_str());
+        self.event(event, Some(attempt));
     }
 
     /// Writes the slot's state down; without a session when none was seen yet.

@@ -175,7 +175,7 @@ catalogue! {
         "Nothing to do.";
     LeaseEnded = 100209, Warning, 0xe5b4e69d530b402587355f2926a4f4cf,
         "the license lease of the job ended while it ran: {reason}",
-        "The orchestrator could not be reached or did not renew. Whether the bot was stopped or finished follows the order.";
+        "The orchestrator could not be reached or did not renew. Whether the bot was stopped or finishes is this host's policy (lease.on-loss).";
     RenewalRefused = 100210, Error, 0x0d7c11d511a84a089c869b1c24bae7ce,
         "a renewal of the job's lease was refused ({reason_code}): {reason}",
         "A renewal that is altered, old or for another job changes nothing. If this repeats, treat the sender as attacked.";

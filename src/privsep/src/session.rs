@@ -26,12 +26,28 @@ pub enum FromSession {
     TornDown(Swept),
     /// A step was done.
     Phase(PhaseAt),
+    /// Something that security people want to know while the job goes on.
+    Notice {
+        /// Of which kind.
+        kind: NoticeKind,
+        /// What happened.
+        refusal: Refusal,
+    },
     /// All processes are gone as far as the session can tell: have logind close the account's
     /// user and prove it. Answer: [`ToSession::UserClosed`].
     CloseUser,
     /// The attempt is over; this is all that the session knows. Answer: [`ToSession::Recorded`],
     /// after which the session exits.
     Report(Box<Report>),
+}
+
+/// What a session tells while its job goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoticeKind {
+    /// The attendant died and was started again.
+    AttendantLost,
+    /// Something in the artifacts directory was not handed over.
+    ArtifactRefused,
 }
 
 /// What a session is told.

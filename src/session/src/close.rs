@@ -6,7 +6,7 @@ use std::time::Duration;
 use order::{Outcome, Phase, SessionSummary, WipeMethod, WipeReport};
 use privsep::Refusal;
 use privsep::attendant::{FromAttendant, ToAttendant};
-use privsep::session::{Backend, FromSession, Report, Swept, ToSession};
+use privsep::session::{Backend, FromSession, NoticeKind, Report, Swept, ToSession};
 
 use crate::collect::{Collector, Found};
 use crate::group::{self, KILL};
@@ -145,15 +145,23 @@ fn collect(monitor: &mut Monitor, opened: &Opened) {
             Some((Found::File { name }, Some(file))) => {
                 any = true;
                 monitor.tell_attendant(&ToAttendant::Artifact { name }, Some(&file));
-                wait(monitor, DRAIN, |event| {
+                let taken = wait(monitor, DRAIN, |event| {
                     matches!(
                         event,
                         Event::Attendant(FromAttendant::ArtifactTaken { .. })
                             | Event::AttendantEnded
                     )
                 });
+                if let Some(Event::Attendant(FromAttendant::ArtifactTaken {
+                    total: Err(refusal),
+                })) = taken
+                {
+                    monitor.notice(NoticeKind::ArtifactRefused, refusal);
+                }
             }
-            Some((Found::Skipped(refusal), _)) => eprintln!("robotd-session: {refusal}"),
+            Some((Found::Skipped(refusal), _)) => {
+                monitor.notice(NoticeKind::ArtifactRefused, refusal)
+            }
             Some((Found::File { .. }, None) | (Found::End, _)) | None => break,
         }
     }

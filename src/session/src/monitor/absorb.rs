@@ -6,7 +6,7 @@ use order::Outcome;
 use privsep::Refusal;
 use privsep::attendant::{FromAttendant, ToAttendant};
 use privsep::broker::StopMode;
-use privsep::session::ToSession;
+use privsep::session::{NoticeKind, ToSession};
 
 use super::{End, EndMode, Event, Monitor, moment};
 use crate::attendant::{Attendant, RESTARTS};
@@ -115,7 +115,9 @@ impl Monitor {
         };
         match started {
             Ok(attendant) => {
-                eprintln!("robotd-session: the attendant died and was started again");
+                let refusal =
+                    Refusal::new("ATTENDANT_LOST", "its process ended before its job did");
+                self.notice(NoticeKind::AttendantLost, refusal);
                 self.attendant = Some(attendant);
                 if self.running {
                     self.tell_attendant(&ToAttendant::Running, None);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use order::{Outcome, Phase, PhaseAt};
 use privsep::Refusal;
 use privsep::attendant::Totals;
-use privsep::session::{FromSession, Spec};
+use privsep::session::{FromSession, NoticeKind, Spec};
 use sys::cgroup::Group;
 use sys::fdpass::Seqpacket;
 use sys::poll::Signals;
@@ -105,6 +105,12 @@ impl Monitor {
         };
         self.timeline.push(at);
         self.link.tell(&FromSession::Phase(at));
+    }
+
+    /// Something for the security people, while the job goes on.
+    pub(crate) fn notice(&mut self, kind: NoticeKind, refusal: Refusal) {
+        eprintln!("robotd-session: {refusal}");
+        self.link.tell(&FromSession::Notice { kind, refusal });
     }
 
     /// Asks for the bot's end. The first reason stays; a kill is never softened.

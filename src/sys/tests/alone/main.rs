@@ -41,7 +41,8 @@ fn main() -> ExitCode {
         .map(|(name, _)| *name)
         .collect();
     println!(
-        "\ntest result: {} passed; {} failed {failed:?}",
+        "\ntest result: {}. {} passed; {} failed; 0 ignored {failed:?}",
+        if failed.is_empty() { "ok" } else { "FAILED" },
         claims.len() - failed.len(),
         failed.len()
     );
