@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 [ "$(id -u)" = 0 ] || { echo "tests/run.sh: run as root: the tests open real sessions, mount and make accounts" >&2; exit 1; }
 
-STEPS=(packages tools accounts format shell contract dependencies build lints tests testbed)
+STEPS=(packages tools accounts format shell contract dependencies build lints tests quickstart testbed)
 # Cached between runs; a fresh machine fills it.
 TOOLS=${ROBOTD_TOOLS:-/var/cache/robotd-tools}
 PASSED=0 FAILED=0 SKIPPED=0
@@ -24,6 +24,8 @@ step_packages() {
     for name in "${wanted[@]}"; do
         dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
     done
+    # Only for buf, which comes in an npm package; a machine with a node of its own has it.
+    command -v npm >/dev/null || missing+=(npm)
     [ ${#missing[@]} = 0 ] && return
     apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
 }
@@ -64,25 +66,20 @@ step_dependencies() { cargo deny --log-level error check bans licenses sources; 
 step_lints() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 step_build() { cargo build --workspace --bins --locked; }
 
-step_tests() { # every test counts by itself
+step_tests() { counted cargo test --workspace --locked --no-fail-fast; }
+
+counted() { # runs what prints "test result:" lines; every test counts by itself
     local log status
     log=$(mktemp)
-    cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log"
+    "$@" 2>&1 | tee "$log"
     status=${PIPESTATUS[0]}
     count "$log"
     rm -f "$log"
     return "$status"
 }
 
-step_testbed() {
-    local log status
-    log=$(mktemp)
-    tests/testbed/run 2>&1 | tee "$log"
-    status=${PIPESTATUS[0]}
-    count "$log"
-    rm -f "$log"
-    return "$status"
-}
+step_quickstart() { counted tests/quickstart/run; }
+step_testbed() { counted tests/testbed/run; }
 
 count() { # adds up "test result:" lines
     local p f i

@@ -1,8 +1,8 @@
 //! The broker's own keys: one signs results, one opens secrets. Made on the host at first start,
 //! never sent; their public halves travel in the enrolment.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::fs::{DirBuilder, File};
+use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,9 @@ pub(crate) enum KeyError {
         "key file {0} must be 32 bytes, owned by root, mode 0600; restore it or remove it and enrol again"
     )]
     Untrusted(PathBuf),
+    /// A new key can't be written.
+    #[error(transparent)]
+    Write(#[from] crate::record::RecordError),
     /// No randomness.
     #[error("no random bytes from the kernel: {0}")]
     Random(getrandom::Error),
@@ -122,12 +125,7 @@ fn seed(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyError> {
         .open(path)
     {
         Ok(file) => read_seed(file, path),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            make_seed(path).map_err(|error| match error {
-                SeedError::Random(source) => KeyError::Random(source),
-                SeedError::File(source) => failed(source),
-            })
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_seed(path),
         Err(source) => Err(failed(source)),
     }
 }
@@ -148,29 +146,11 @@ fn read_seed(mut file: File, path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyErro
     Ok(bytes)
 }
 
-enum SeedError {
-    Random(getrandom::Error),
-    File(std::io::Error),
-}
-
 /// Written under another name first: a key that was half written is never taken for one.
-fn make_seed(path: &Path) -> Result<Zeroizing<[u8; 32]>, SeedError> {
+fn make_seed(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyError> {
     let mut bytes = Zeroizing::new([0; 32]);
-    getrandom::fill(bytes.as_mut()).map_err(SeedError::Random)?;
-    let staged = path.with_extension("new");
-    let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&staged)?;
-        file.write_all(bytes.as_ref())?;
-        file.sync_all()?;
-        std::fs::rename(&staged, path)?;
-        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
-    })();
-    written.map_err(SeedError::File)?;
+    getrandom::fill(bytes.as_mut()).map_err(KeyError::Random)?;
+    crate::record::write_whole(path, bytes.as_ref())?;
     Ok(bytes)
 }
 

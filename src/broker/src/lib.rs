@@ -38,6 +38,8 @@ use std::process::ExitCode;
 
 pub use policy::{Policy, PolicyError};
 
+use privsep::explain as text;
+
 /// Where the policy stands unless `--policy` says otherwise.
 const POLICY: &str = "/etc/robotd/policy.toml";
 
@@ -83,15 +85,4 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
             ExitCode::from(EX_CONFIG)
         }
     }
-}
-
-/// An error with all its causes on one line: Display never repeats a source.
-fn text(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    line
 }

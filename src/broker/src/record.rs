@@ -198,7 +198,8 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {
     write_whole(path, &text)
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+/// Replaces a file by one with these bytes, all or nothing, on the disk when this returns.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     let staged = path.with_extension("new");
     let directory = path.parent().unwrap_or(Path::new("/"));
     let written = (|| {

@@ -22,7 +22,7 @@ mod refusal;
 pub mod session;
 
 pub use codec::{DecodeError, MAX_PACKET, decode, decode_document, encode, encode_document};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, explain};
 
 /// Version of all conversations. Both ends come from one package; a mismatch means an upgrade
 /// in which one of them was not restarted.

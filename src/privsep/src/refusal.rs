@@ -21,3 +21,14 @@ impl Refusal {
         }
     }
 }
+
+/// An error with all its causes on one line: Display of our errors never repeats a source.
+pub fn explain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    line
+}

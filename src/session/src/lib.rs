@@ -39,6 +39,7 @@ use std::process::ExitCode;
 
 use order::AttemptRef;
 use privsep::Refusal;
+use privsep::explain as text;
 
 const USAGE: &str = "\
 robotd-session - runs one job; started by robotd-broker, as root
@@ -95,17 +96,6 @@ fn parse(mut args: impl Iterator<Item = String>) -> Option<(Task, PathBuf)> {
         }
     }
     Some((task?, socket))
-}
-
-/// An error with all its causes on one line: Display never repeats a source.
-fn text(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    line
 }
 
 /// A refusal under this code, for an error of a step.
