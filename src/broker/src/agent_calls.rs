@@ -226,6 +226,8 @@ impl Broker {
             // Told apart from other refusals: it is an attempt to stretch a job.
             eprintln!("robotd-broker: renewal for {attempt}: {refusal}");
         })?;
+        // A broker that restarts must not shorten what was renewed.
+        self.save_slot(attempt);
         self.tell_session(
             &attempt,
             &ToSession::LeaseUntil { boottime_ns: until },
@@ -307,6 +309,7 @@ impl Broker {
             {
                 bound.stop = Some(mode);
             }
+            self.save_slot(attempt);
         }
         Reply::Done
     }

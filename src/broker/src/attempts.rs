@@ -73,8 +73,17 @@ pub(crate) enum Stage {
     },
     /// The session runs, connected or not.
     Running { process: SessionProcess },
-    /// The session is gone without a report; its slot is being cleaned. Boxed: rare and large.
-    TearingDown { report: Box<Report> },
+    /// The session is gone without a report; its slot is being cleaned, at most until this
+    /// CLOCK_BOOTTIME. Boxed: rare and large.
+    TearingDown {
+        report: Box<Report>,
+        deadline: Duration,
+    },
+    /// It is over, but its result is not on the disk: tried again at this CLOCK_BOOTTIME.
+    Unrecorded {
+        report: Box<Report>,
+        retry_at: Duration,
+    },
     /// The signed result waits for its delivery.
     Ended { result: Signed },
 }
@@ -105,10 +114,16 @@ impl Stage {
                 Refuse("PACKAGE_NOT_AWAITED")
             }
             (Request::Renew { .. }, Self::Reserved { .. }) => Refuse("ATTEMPT_NOT_STARTED"),
-            (Request::Renew { .. }, Self::TearingDown { .. } | Self::Ended { .. }) => Repeat,
+            (
+                Request::Renew { .. },
+                Self::TearingDown { .. } | Self::Unrecorded { .. } | Self::Ended { .. },
+            ) => Repeat,
             (Request::Renew { .. }, _) => Go,
             (Request::Stop { .. }, Self::Reserved { .. }) => Refuse("ATTEMPT_NOT_STARTED"),
-            (Request::Stop { .. }, Self::TearingDown { .. } | Self::Ended { .. }) => Repeat,
+            (
+                Request::Stop { .. },
+                Self::TearingDown { .. } | Self::Unrecorded { .. } | Self::Ended { .. },
+            ) => Repeat,
             (Request::Stop { .. }, _) => Go,
             (Request::Secret { .. } | Request::SecretFailed { .. }, Self::Running { .. }) => Go,
             (Request::Secret { .. } | Request::SecretFailed { .. }, _) => {
@@ -131,7 +146,8 @@ impl Attempt {
             Stage::TakingIn
             | Stage::Launching { .. }
             | Stage::Running { .. }
-            | Stage::TearingDown { .. } => HeldState::Running(
+            | Stage::TearingDown { .. }
+            | Stage::Unrecorded { .. } => HeldState::Running(
                 self.timeline
                     .last()
                     .map_or(Phase::Started, |last| last.phase),

@@ -36,7 +36,8 @@ pub(crate) struct Broker {
     pub(crate) agent_id: Option<AgentId>,
     pub(crate) agent_uid: u32,
     pub(crate) attempts: BTreeMap<AttemptRef, Attempt>,
-    pub(crate) quarantined: BTreeMap<String, Refusal>,
+    /// Slots out of use, with the attempt that made them so.
+    pub(crate) quarantined: BTreeMap<String, (AttemptRef, Refusal)>,
     pub(crate) agent: Option<Seqpacket>,
     pub(crate) sessions: Vec<SessionPeer>,
     pub(crate) watched: Vec<Watched>,
@@ -192,7 +193,7 @@ impl Broker {
     }
 
     pub(crate) fn slot_state(&self, account: &str) -> SlotState {
-        if let Some(refusal) = self.quarantined.get(account) {
+        if let Some((_, refusal)) = self.quarantined.get(account) {
             return SlotState::Quarantined(refusal.clone());
         }
         let user = self
@@ -217,6 +218,8 @@ impl Broker {
             Stage::Reserved { since, .. } => Some(*since + crate::attempts::RESERVATION),
             Stage::Launching { deadline, .. } => Some(*deadline),
             Stage::AwaitsPackage => held.hard_end(),
+            Stage::TearingDown { deadline, .. } => Some(*deadline),
+            Stage::Unrecorded { retry_at, .. } => Some(*retry_at),
             _ => None,
         };
         self.attempts.values().filter_map(due).min()

@@ -1,15 +1,30 @@
 //! How attempts end: a report becomes a signed result, a lost session is torn down first, a slot
 //! is freed or put into quarantine, and a delivered result is forgotten.
 
+use std::path::Path;
+use std::time::Duration;
+
 use events::{Code, Event};
 use order::{AttemptRef, JobResult, Outcome, SessionSummary, WipeMethod, WipeReport};
 use privsep::Refusal;
 use privsep::broker::Reply;
 use privsep::session::{Report, Swept};
+use sys::beneath::{Dir, Mounts};
 
 use crate::attempts::{Attempt, Stage};
 use crate::broker::{Broker, Watch, Who};
 use crate::record::{ResultRecord, SlotRecord};
+use crate::work::Job;
+
+/// How soon a result that could not be written is tried again: a full disk is emptied by people.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// A teardown asks logind and systemd, which stop units for at most a minute; one that takes
+/// longer has died unseen.
+const TEARDOWN: Duration = Duration::from_secs(300);
+
+/// Longest text about what is left, in characters.
+const LONGEST: usize = 1024;
 
 impl Broker {
     /// An attempt that ended before anything of it was opened on the host.
@@ -38,20 +53,24 @@ impl Broker {
         // The broker's own steps and the session's, each told once and in order.
         report.timeline.clone_from(&held.timeline);
         let account = held.account.clone();
+        let told = matches!(held.stage, Stage::Unrecorded { .. });
         let result = self.result(attempt, held, &report);
         let body = serde_json::to_vec(&result).unwrap_or_default();
         let signed = self.keys.sign_result(body);
-        if let Err(error) = self
-            .records
-            .save_result(&ResultRecord::new(attempt, signed.clone()))
-        {
-            self.operator(&format!(
-                "the result of {attempt} is not kept, its slot stays busy: {}",
-                crate::text(&error)
-            ));
+        let kept = ResultRecord::new(attempt, signed.clone());
+        if let Err(error) = self.records.save_result(&kept) {
+            if !told {
+                let what = format!("the result of {attempt} is not kept, its slot stays busy");
+                self.operator(&format!("{what}: {}", crate::text(&error)));
+            }
+            let retry_at = sys::clock::boottime() + RETRY;
+            if let Some(held) = self.attempts.get_mut(&attempt) {
+                let report = Box::new(report);
+                held.stage = Stage::Unrecorded { report, retry_at };
+            }
             return false;
         }
-        let dirty = dirt(&report);
+        let dirty = dirt(report.wipe.as_ref(), report.session.as_ref());
         if let Some(held) = self.attempts.get_mut(&attempt) {
             held.stage = Stage::Ended {
                 result: signed.clone(),
@@ -159,7 +178,8 @@ impl Broker {
             .with("slot", account)
             .with("reason", refusal.detail.as_str());
         self.event(event, Some(attempt));
-        self.quarantined.insert(account.to_owned(), refusal.clone());
+        self.quarantined
+            .insert(account.to_owned(), (attempt, refusal.clone()));
         let bound = self
             .attempts
             .get(&attempt)
@@ -180,7 +200,10 @@ impl Broker {
         let Some(held) = self.attempts.get_mut(&attempt) else {
             return;
         };
-        if matches!(held.stage, Stage::Ended { .. } | Stage::TearingDown { .. }) {
+        if matches!(
+            held.stage,
+            Stage::Ended { .. } | Stage::TearingDown { .. } | Stage::Unrecorded { .. }
+        ) {
             return;
         }
         let refusal = Refusal::new(
@@ -195,6 +218,7 @@ impl Broker {
         let account = held.account.clone();
         held.stage = Stage::TearingDown {
             report: Box::new(report),
+            deadline: sys::clock::boottime() + TEARDOWN,
         };
         self.sessions
             .retain(|peer| peer.who != Who::Session(attempt));
@@ -218,7 +242,7 @@ impl Broker {
         let Some(held) = self.attempts.get_mut(&attempt) else {
             return;
         };
-        let Stage::TearingDown { report } = &held.stage else {
+        let Stage::TearingDown { report, .. } = &held.stage else {
             return;
         };
         let mut report = (**report).clone();
@@ -279,13 +303,15 @@ impl Broker {
     }
 
     /// The result is at the orchestrator and the spool is delivered: nothing of the attempt is
-    /// needed here any more.
+    /// needed here any more. The directories are root's before anything in them is removed, by a
+    /// worker: an attendant may have filled them.
     pub(crate) fn forget(&mut self, attempt: AttemptRef) -> Result<Reply, Refusal> {
         let failed =
             |error: &dyn std::error::Error| Refusal::new("FORGET_FAILED", crate::text(error));
         for directory in [&self.policy.paths.spool, &self.policy.paths.jobs] {
             let path = directory.join(attempt.to_string());
-            sys::beneath::remove_tree(&path).map_err(|error| failed(&error))?;
+            take_back(directory, &attempt).map_err(|error| failed(&error))?;
+            self.workers.give(Job::Remove { path });
         }
         self.records
             .clear_result(&attempt)
@@ -295,13 +321,29 @@ impl Broker {
     }
 }
 
+/// Makes an attempt's directory root's again, if it is there.
+pub(crate) fn take_back(directory: &Path, attempt: &AttemptRef) -> Result<(), sys::beneath::Error> {
+    let parent = Dir::open_root(directory, Mounts::Stay)?;
+    let own = match parent.open_dir(attempt.to_string()) {
+        Err(sys::beneath::Error::Open {
+            source: sys::Errno::ENOENT,
+            ..
+        }) => return Ok(()),
+        own => own?,
+    };
+    own.set_owner(sys::Uid::from_raw(0), sys::Gid::from_raw(0))?;
+    own.set_mode(0o700)
+}
+
 /// What keeps a slot from being used again.
-fn dirt(report: &Report) -> Option<Refusal> {
-    let wipe = report.wipe.as_ref().filter(|wipe| !wipe.complete);
-    let session = report.session.as_ref().filter(|session| !session.closed);
-    let leftovers = wipe.map(|wipe| wipe.leftovers.join("; "));
-    match (leftovers, session) {
-        (Some(leftovers), _) => Some(Refusal::new("NOT_PROVEN_CLEAN", leftovers)),
+pub(crate) fn dirt(wipe: Option<&WipeReport>, session: Option<&SessionSummary>) -> Option<Refusal> {
+    let wipe = wipe.filter(|wipe| !wipe.complete);
+    let session = session.filter(|session| !session.closed);
+    match (wipe, session) {
+        (Some(wipe), _) => {
+            let detail: String = wipe.leftovers.join("; ").chars().take(LONGEST).collect();
+            Some(Refusal::new("NOT_PROVEN_CLEAN", detail))
+        }
         (None, Some(session)) => Some(Refusal::new(
             "SESSION_NOT_PROVEN_GONE",
             format!("the session of {} is not proven gone", session.account),

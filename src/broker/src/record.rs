@@ -45,11 +45,13 @@ pub(crate) struct SlotRecord {
 }
 
 /// A running robotd-session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct SessionProcess {
     pub(crate) pid: i32,
     pub(crate) start_ticks: u64,
+    /// Both numbers begin anew with a boot.
+    pub(crate) boot_id: String,
 }
 
 /// A signed result that waits for its delivery.
@@ -119,12 +121,16 @@ impl Records {
     pub(crate) fn commit_start(&mut self, slot: &SlotRecord) -> Result<(), RecordError> {
         self.save_slot(slot)?;
         let path = self.root.join("nonces/started");
-        let written = writeln!(self.log, "{}", slot.attempt).and_then(|()| self.log.sync_data());
-        written.map_err(|source| RecordError {
-            operation: "append to",
-            path,
-            source,
-        })?;
+        // The newline first: what a full disk cut off before stays a line of its own.
+        let written = write!(self.log, "\n{}\n", slot.attempt).and_then(|()| self.log.sync_data());
+        if let Err(source) = written {
+            self.clear_slot(&slot.account)?;
+            return Err(RecordError {
+                operation: "append to",
+                path,
+                source,
+            });
+        }
         self.started.insert(slot.attempt);
         Ok(())
     }
@@ -228,8 +234,19 @@ fn remove(path: &Path) -> Result<(), RecordError> {
             path: path.to_owned(),
             source: error,
         }),
-        _ => Ok(()),
+        Err(_) => Ok(()),
+        Ok(()) => sync_parent(path),
     }
+}
+
+fn sync_parent(path: &Path) -> Result<(), RecordError> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let synced = File::open(parent).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| RecordError {
+        operation: "sync the directory of",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn read_all<T: DeserializeOwned>(directory: &Path) -> Result<Vec<T>, RecordError> {

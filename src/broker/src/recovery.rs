@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use events::Code;
-use order::{AttemptRef, KeyId, Signed};
+use order::{AttemptRef, JobResult, KeyId, Signed};
 use privsep::Refusal;
 use privsep::session::{Account, Spec, Swept};
 use sys::beneath::{Dir, Mounts};
@@ -15,6 +15,7 @@ use crate::attempts::{Attempt, Stage};
 use crate::broker::{Broker, Watch, Watched};
 use crate::policy::Policy;
 use crate::record::{RecordError, SessionProcess, SlotRecord};
+use crate::work::Job;
 
 impl Broker {
     /// Takes up what is on the disk: undelivered results, slots in use, slots in quarantine.
@@ -33,28 +34,47 @@ impl Broker {
         for slot in self.records.slots()? {
             self.recover_slot(slot)?;
         }
+        if let Err(refusal) = self.store.clear_staging() {
+            self.operator(&refusal.to_string());
+        }
+        self.remove_strays();
         Ok(())
     }
 
     fn recover_slot(&mut self, slot: SlotRecord) -> Result<(), RecordError> {
         if let Some(refusal) = slot.quarantine {
-            self.quarantined.insert(slot.account, refusal);
+            self.quarantined
+                .insert(slot.account, (slot.attempt, refusal));
             return Ok(());
         }
-        let ended = self.attempts.contains_key(&slot.attempt);
-        if ended {
-            // The result was written, the slot not yet cleared.
-            return self.records.clear_slot(&slot.account);
+        if let Some(Stage::Ended { result }) =
+            self.attempts.get(&slot.attempt).map(|held| &held.stage)
+        {
+            // The result was written, the slot neither cleared nor put into quarantine.
+            return match dirt_of(&result.body) {
+                None => self.records.clear_slot(&slot.account),
+                Some(refusal) => {
+                    let kept = SlotRecord {
+                        quarantine: Some(refusal.clone()),
+                        ..slot
+                    };
+                    self.records.save_slot(&kept)?;
+                    self.quarantined
+                        .insert(kept.account, (kept.attempt, refusal));
+                    Ok(())
+                }
+            };
         }
-        let process = slot.session.unwrap_or(SessionProcess {
+        let process = slot.session.clone().unwrap_or(SessionProcess {
             pid: 0,
             start_ticks: 0,
+            boot_id: String::new(),
         });
         let mut held = restored(slot.account, Stage::Running { process });
         held.timeline = slot.timeline;
         held.bound = Some(slot.bound);
         self.attempts.insert(slot.attempt, held);
-        match slot.session.and_then(alive) {
+        match slot.session.as_ref().and_then(alive) {
             Some(process) => {
                 self.watched.push(Watched {
                     process,
@@ -70,6 +90,35 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    /// Directories of attempts that nobody knows: their removal was cut short.
+    fn remove_strays(&mut self) {
+        for directory in [
+            self.policy.paths.spool.clone(),
+            self.policy.paths.jobs.clone(),
+        ] {
+            for entry in std::fs::read_dir(&directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                let name = entry.file_name();
+                let attempt = name
+                    .to_str()
+                    .and_then(|name| name.parse::<AttemptRef>().ok());
+                let Some(attempt) = attempt.filter(|attempt| !self.attempts.contains_key(attempt))
+                else {
+                    continue;
+                };
+                match crate::ending::take_back(&directory, &attempt) {
+                    Ok(()) => self.workers.give(Job::Remove {
+                        path: directory.join(name),
+                    }),
+                    Err(error) => self.operator(&crate::text(&error)),
+                }
+            }
+        }
     }
 
     /// An administrator's `slot recover` is done.
@@ -100,11 +149,28 @@ fn restored(account: String, stage: Stage) -> Attempt {
 }
 
 /// The very process that was written down, if it still runs.
-fn alive(known: SessionProcess) -> Option<Process> {
+pub(crate) fn alive(known: &SessionProcess) -> Option<Process> {
+    if known.boot_id != boot_id() {
+        return None;
+    }
     let pid = sys::Pid::from_raw(known.pid);
     let process = Process::open(pid).ok()?;
     // Compared after the descriptor is held: a pid that was used again is told apart.
     (start_time(pid).ok()?.0 == known.start_ticks).then_some(process)
+}
+
+/// This boot, as the kernel names it.
+pub(crate) fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
+}
+
+/// What a result says about its slot. One that can't be read says nothing good.
+fn dirt_of(body: &[u8]) -> Option<Refusal> {
+    match serde_json::from_slice::<JobResult>(body) {
+        Ok(result) => crate::ending::dirt(result.wipe.as_ref(), result.session.as_ref()),
+        Err(error) => Some(Refusal::new("NOT_PROVEN_CLEAN", error.to_string())),
+    }
 }
 
 /// The two directories of an attempt.
@@ -122,36 +188,40 @@ pub(crate) fn attempt_directories(
     let group = crate::starting::known_account(&policy.agent.user)?
         .gid
         .as_raw();
-    let spool = shared_directory(&policy.paths.spool, spec.attempt, &spec.attendant, group)?;
-    let socket = shared_directory(&policy.paths.jobs, spec.attempt, &spec.attendant, group)?;
+    let spool = own_directory(&policy.paths.spool, spec.attempt)?;
+    let socket = own_directory(&policy.paths.jobs, spec.attempt)?;
+    // While nobody else can reach into the directory.
     write_key(&spool, &spec.attendant, group)?;
+    for directory in [&spool, &socket] {
+        hand_over(directory, &spec.attendant, group)?;
+    }
     Ok(AttemptDirectories { spool, socket })
 }
 
-fn shared_directory(
-    parent: &Path,
-    attempt: AttemptRef,
-    owner: &Account,
-    group: u32,
-) -> Result<Dir, Refusal> {
+fn own_directory(parent: &Path, attempt: AttemptRef) -> Result<Dir, Refusal> {
     let parent = Dir::open_root(parent, Mounts::Stay).map_err(|error| spool_failed(&error))?;
-    let made = parent
-        .create_dir(attempt.to_string(), 0o700)
-        .map_err(|error| spool_failed(&error))?;
-    let facts = made.own_facts().map_err(|error| spool_failed(&error))?;
+    let made = parent.create_dir(attempt.to_string(), 0o700);
+    let made = made.map_err(|error| spool_failed(&error))?;
     // robotd may own what is above and could have put another directory in its place.
-    if !facts.uid.is_root() {
-        return Err(Refusal::new(
-            "SPOOL_FAILED",
-            format!("the directory of {attempt} was replaced while it was made"),
-        ));
+    for directory in [&parent, &made] {
+        let facts = directory
+            .own_facts()
+            .map_err(|error| spool_failed(&error))?;
+        if !facts.uid.is_root() {
+            let detail = format!("the directory of {attempt} was replaced while it was made");
+            return Err(Refusal::new("SPOOL_FAILED", detail));
+        }
     }
-    made.set_owner(owner.uid.into(), group.into())
-        .map_err(|error| spool_failed(&error))?;
-    // After the change of owner, which clears the set-group-id bit.
-    made.set_mode(0o2770)
-        .map_err(|error| spool_failed(&error))?;
     Ok(made)
+}
+
+fn hand_over(directory: &Dir, owner: &Account, group: u32) -> Result<(), Refusal> {
+    let given = directory.set_owner(owner.uid.into(), group.into());
+    given.map_err(|error| spool_failed(&error))?;
+    // After the change of owner, which clears the set-group-id bit.
+    directory
+        .set_mode(0o2770)
+        .map_err(|error| spool_failed(&error))
 }
 
 /// Name of the key file of a lane, as the spool crate expects it.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use events::Code;
+use order::AttemptRef;
 use privsep::{MAX_PACKET, Refusal, decode};
 use sys::beneath::{Dir, Mounts};
 use sys::fdpass::{Listener, Seqpacket};
@@ -13,7 +14,7 @@ use sys::poll::{Signals, Watch as Poll};
 use crate::attempts::{Attempt, RESERVATION, Stage};
 use crate::broker::{Broker, PEERS, SessionPeer, Who};
 use crate::keys::{KeyError, Keys};
-use crate::policy::{Policy, PolicyError};
+use crate::policy::{BackendChoice, Policy, PolicyError};
 use crate::record::{RecordError, Records};
 use crate::store::Store;
 use crate::work::{Done, Unit, Workers};
@@ -42,6 +43,11 @@ pub(crate) enum StartError {
     Socket(#[from] sys::fdpass::Error),
     #[error("directory {0}")]
     Directory(PathBuf, #[source] sys::beneath::Error),
+    #[error(
+        "session.backend = \"pam\" with systemd as PID 1: its user manager would outlive each job; \
+         write \"auto\""
+    )]
+    PamUnderSystemd,
     #[error("{0} was not made by root; remove it and start the broker again")]
     Foreign(PathBuf),
     #[error("the owner of {0}")]
@@ -64,6 +70,9 @@ pub(crate) fn run(policy: &Path) -> Result<(), StartError> {
     }
     let policy = read_policy(policy).inspect_err(policy_event)?;
     let signals = Signals::of_a_program()?;
+    if policy.session.backend == BackendChoice::Pam && crate::launch::systemd_runs() {
+        return Err(StartError::PamUnderSystemd);
+    }
     let (mut broker, sockets) = build(policy, signals)?;
     broker.recover()?;
     broker.operator(&format!(
@@ -85,7 +94,9 @@ pub(crate) fn run(policy: &Path) -> Result<(), StartError> {
                 Source::SessionListener => broker.accept_session(&sockets.session)?,
                 Source::AdminListener => broker.accept_admin(&sockets.admin)?,
                 Source::Agent => broker.read_agent(),
-                Source::Session(pid) => broker.read_session(pid),
+                Source::Session(pid) => {
+                    broker.read_session(pid);
+                }
                 Source::Work => broker.take_work(),
                 Source::Process(pid) => broker.reap(pid),
             }
@@ -337,9 +348,10 @@ impl Broker {
         );
     }
 
-    fn read_session(&mut self, pid: i32) {
+    /// Reads one message of a session; `false` when there is nothing more to read.
+    fn read_session(&mut self, pid: i32) -> bool {
         let Some(at) = self.sessions.iter().position(|peer| peer.pid == pid) else {
-            return;
+            return false;
         };
         let mut buffer = vec![0; MAX_PACKET];
         let outcome = match self.sessions[at].socket.try_recv(&mut buffer) {
@@ -349,9 +361,9 @@ impl Broker {
             },
             Ok(None) => {
                 self.sessions.retain(|peer| peer.pid != pid);
-                return;
+                return false;
             }
-            Err(sys::fdpass::Error::WouldBlock) => return,
+            Err(sys::fdpass::Error::WouldBlock) => return false,
             Err(error) => Err(Refusal::new("MESSAGE_MALFORMED", crate::text(&error))),
         };
         if let Err(refusal) = outcome {
@@ -360,7 +372,9 @@ impl Broker {
                 .with("socket", "session.sock")
                 .with("reason", refusal.to_string());
             self.event(event, None);
+            return false;
         }
+        true
     }
 
     fn take_work(&mut self) {
@@ -374,8 +388,12 @@ impl Broker {
                 Done::UnitStarted {
                     about: Unit::Session(attempt),
                     outcome: Err(refusal),
-                } => {
-                    self.end_unlaunched(attempt, refusal);
+                } => self.launch_failed(attempt, refusal),
+                Done::Removed { path, outcome } => {
+                    if let Err(error) = outcome {
+                        let path = path.display();
+                        self.operator(&format!("{path} is not removed: {}", crate::text(&error)));
+                    }
                 }
                 Done::UnitStarted {
                     about: Unit::Teardown(account),
@@ -400,12 +418,25 @@ impl Broker {
         if watched.child {
             let _ = watched.process.try_wait();
         }
-        // What it said before it ended comes first.
-        while self.sessions.iter().any(|peer| peer.pid == pid) {
-            self.read_session(pid);
-        }
+        // What it said before it ended comes first; at the end of the conversation, or when
+        // nothing more is there, its peer is gone.
+        while self.read_session(pid) {}
+        self.sessions.retain(|peer| peer.pid != pid);
         self.watched.retain(|other| other.what != watched.what);
         self.on_ended(&watched.what);
+    }
+
+    /// systemd did not start the session. One that was given up meanwhile is being torn down.
+    fn launch_failed(&mut self, attempt: AttemptRef, refusal: Refusal) {
+        let stage = self.attempts.get(&attempt).map(|held| &held.stage);
+        if matches!(stage, Some(Stage::Launching { .. })) {
+            self.end_unlaunched(attempt, refusal);
+        }
+    }
+
+    fn account_of(&self, attempt: &AttemptRef) -> String {
+        let held = self.attempts.get(attempt);
+        held.map(|held| held.account.clone()).unwrap_or_default()
     }
 
     /// Gives up reservations that nobody started, attempts whose package never came, and sessions
@@ -416,6 +447,8 @@ impl Broker {
             Stage::Reserved { since, .. } => now >= *since + RESERVATION,
             Stage::Launching { deadline, .. } => now >= *deadline,
             Stage::AwaitsPackage => held.hard_end().is_some_and(|end| now >= end),
+            Stage::TearingDown { deadline, .. } => now >= *deadline,
+            Stage::Unrecorded { retry_at, .. } => now >= *retry_at,
             _ => false,
         };
         let late: Vec<_> = self
@@ -428,6 +461,14 @@ impl Broker {
             match self.attempts.get(&attempt).map(|held| &held.stage) {
                 Some(Stage::Launching { .. }) => {
                     self.session_lost(attempt, "it did not call within a minute");
+                }
+                Some(Stage::TearingDown { .. }) => {
+                    let account = self.account_of(&attempt);
+                    self.on_ended(&crate::broker::Watch::Teardown(account));
+                }
+                Some(Stage::Unrecorded { report, .. }) => {
+                    let report = (**report).clone();
+                    self.record_report(attempt, report);
                 }
                 Some(Stage::AwaitsPackage) => {
                     let detail = "the package did not come before the job's hard end";

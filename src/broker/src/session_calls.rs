@@ -69,16 +69,27 @@ impl Broker {
                 format!("no session is awaited for attempt {attempt}"),
             )
         };
+        if timeline.is_some() && self.is_over(&attempt) {
+            // Its report was written down by the broker before this one: let it go.
+            self.sessions[at].who = Who::Session(attempt);
+            self.tell_session(&attempt, &ToSession::Recorded, None);
+            return Ok(());
+        }
         let watch = Watch::Session(attempt);
-        let process =
-            self.own_process(pid, &format!("robotd-session@{attempt}.service"), &watch)?;
+        let unit = format!("robotd-session@{attempt}.service");
+        let process = self.own_process(pid, &unit, &watch)?;
         let held = self.attempts.get_mut(&attempt).ok_or_else(unexpected)?;
         match &mut held.stage {
             Stage::Launching { ready, .. } if timeline.is_none() => {
                 let ready = ready.take().ok_or_else(unexpected)?;
-                held.stage = Stage::Running { process };
+                let process_of = process.clone();
+                held.stage = Stage::Running {
+                    process: process_of,
+                };
+                // On the disk before it learns what to run: a broker that restarts in between
+                // takes it for the session that it is.
+                self.watch_session(attempt, process);
                 self.begin_session(at, attempt, &ready)
-                    .inspect_err(|_| eprintln!("robotd-broker: session {attempt} can't begin"))
             }
             Stage::Running { process: known } if timeline.is_some() && *known == process => {
                 // The broker's own steps come before the session's first.
@@ -86,13 +97,21 @@ impl Broker {
                     .retain(|step| step.phase <= Phase::PackageReady);
                 held.timeline.extend(timeline.into_iter().flatten());
                 self.sessions[at].who = Who::Session(attempt);
+                self.watch_session(attempt, process);
                 self.catch_up(&attempt);
                 Ok(())
             }
             _ => Err(unexpected()),
-        }?;
-        self.watch_session(attempt, process);
-        Ok(())
+        }
+    }
+
+    /// Whether the attempt's result is on the disk, or was delivered and forgotten.
+    fn is_over(&self, attempt: &AttemptRef) -> bool {
+        match self.attempts.get(attempt).map(|held| &held.stage) {
+            Some(Stage::Ended { .. }) => true,
+            Some(_) => false,
+            None => self.records.was_started(attempt),
+        }
     }
 
     fn begin_session(
@@ -161,12 +180,13 @@ impl Broker {
         Ok(SessionProcess {
             pid,
             start_ticks: start.0,
+            boot_id: crate::recovery::boot_id(),
         })
     }
 
     fn watch_session(&mut self, attempt: AttemptRef, process: SessionProcess) {
         let what = Watch::Session(attempt);
-        self.save_slot(attempt, Some(process));
+        self.save_slot(attempt);
         if self.watched.iter().any(|watched| watched.what == what) {
             return;
         }
@@ -206,10 +226,14 @@ impl Broker {
         self.event(event, Some(attempt));
     }
 
-    /// Writes the slot's state down; without a session when none was seen yet.
-    pub(crate) fn save_slot(&mut self, attempt: AttemptRef, session: Option<SessionProcess>) {
+    /// Writes the slot's state down, as it is now.
+    pub(crate) fn save_slot(&mut self, attempt: AttemptRef) {
         let Some(held) = self.attempts.get(&attempt) else {
             return;
+        };
+        let session = match &held.stage {
+            Stage::Running { process } => Some(process.clone()),
+            _ => None,
         };
         let Some(bound) = held.bound.clone() else {
             return;
@@ -276,15 +300,45 @@ impl Broker {
             .attempts
             .iter()
             .find(|(_, held)| held.account == name && held.holds_slot());
+        let attempt = using.map(|(attempt, _)| *attempt);
+        let session = self.lost_session(name);
         let teardown = Teardown {
             account: account(&slot.account, 1000)?,
             attendant: account(&slot.attendant, 1)?,
             backend: self.backend,
-            attempt: using.map(|(attempt, _)| *attempt),
+            attempt: attempt.or_else(|| self.quarantined.get(name).map(|(attempt, _)| *attempt)),
+            session: session
+                .filter(|known| crate::recovery::alive(known).is_some())
+                .map(|known| (known.pid, known.start_ticks)),
         };
+        self.watch_teardown(pid, name);
         self.sessions[at].who = Who::Teardown(name.to_owned());
         self.answer_teardown(name, &ToSession::Teardown(teardown));
         Ok(())
+    }
+
+    /// The session of a slot as it was last written down; its monitor may still live.
+    fn lost_session(&self, account: &str) -> Option<SessionProcess> {
+        let slots = self.records.slots().ok()?;
+        slots
+            .into_iter()
+            .find(|slot| slot.account == account)?
+            .session
+    }
+
+    fn watch_teardown(&mut self, pid: i32, account: &str) {
+        let what = Watch::Teardown(account.to_owned());
+        if self.watched.iter().any(|watched| watched.what == what) {
+            return;
+        }
+        match Process::open(sys::Pid::from_raw(pid)) {
+            Ok(process) => self.watched.push(Watched {
+                process,
+                what,
+                child: false,
+            }),
+            Err(_) => self.on_ended(&what),
+        }
     }
 
     fn answer_teardown(&mut self, account: &str, message: &ToSession) {

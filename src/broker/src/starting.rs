@@ -166,7 +166,19 @@ impl Broker {
         }
     }
 
+    /// A license that ended while the package was fetched starts nothing: finishing in spite of a
+    /// lost lease is for jobs that run.
     fn launch(&mut self, attempt: AttemptRef, ready: Ready) {
+        let now = nanos(sys::clock::boottime());
+        let bound = self
+            .attempts
+            .get(&attempt)
+            .and_then(|held| held.bound.as_ref());
+        if bound.is_some_and(|bound| bound.lease_until_ns <= now) {
+            let detail = "the license lease ended before the job could be started";
+            self.end_unlaunched(attempt, Refusal::new("LEASE_ENDED", detail));
+            return;
+        }
         if let Some(held) = self.attempts.get_mut(&attempt) {
             let deadline = sys::clock::boottime() + LAUNCH;
             held.stage = Stage::Launching {

@@ -79,7 +79,20 @@ impl Store {
     /// Opens a package of the store and checks it again: against the publisher that this order
     /// names, and every file against the manifest.
     pub(crate) fn open(&self, wanted: &Wanted) -> Result<Ready, Refusal> {
-        self.check(&self.root.join(wanted.digest.to_string()), wanted, None)
+        let tree = self.root.join(wanted.digest.to_string());
+        let ready = self.check(&tree, wanted, None);
+        if matches!(&ready, Err(refusal) if refusal.code.starts_with("PACKAGE_MANIFEST")) {
+            // Damaged in the store: the next job fetches it again.
+            clear(&tree)?;
+        }
+        ready
+    }
+
+    /// Removes what a broker that was killed left half taken in.
+    pub(crate) fn clear_staging(&self) -> Result<(), Refusal> {
+        let entries = std::fs::read_dir(&self.staging);
+        let entries = entries.map_err(|error| io_refusal("list", &self.staging, &error))?;
+        entries.flatten().try_for_each(|entry| clear(&entry.path()))
     }
 
     /// Takes a package in from `archive`. Leaves nothing behind when it is refused.
@@ -102,10 +115,15 @@ impl Store {
         self.copy(File::from(archive), &copy, &wanted.digest)?;
         let tree = staged.join("tree");
         self.unpack(&copy, &tree)?;
-        // Its process is gone, so nobody holds a descriptor that could still write.
+        // Its process is gone and could not fork (RLIMIT_NPROC): nobody holds a descriptor that
+        // could still write.
         self.check(&tree, wanted, Some(ROOT))?;
         chown(&tree, Some(0), Some(0)).map_err(|error| io_refusal("take over", &tree, &error))?;
         open_for_bots(&tree)?;
+        // All of it is on the disk before it has a name: after power loss the name means a whole.
+        let opened = File::open(&tree).map_err(|error| io_refusal("open", &tree, &error))?;
+        nix::unistd::syncfs(opened.as_fd())
+            .map_err(|error| io_refusal("sync", &tree, &error.into()))?;
         let name = self.root.join(wanted.digest.to_string());
         match std::fs::rename(&tree, &name) {
             // Another attempt brought the same package meanwhile: theirs is as good.

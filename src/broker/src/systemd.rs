@@ -11,6 +11,12 @@ use zbus::{Connection, ObjectPath, OwnedObjectPath, Proxy};
 /// then, so what takes longer is not going to end.
 const STOP: Duration = Duration::from_secs(20);
 
+/// An answer to a plain call, also from a host under load.
+const CALL: Duration = Duration::from_secs(30);
+
+/// Three units to stop, and the calls around them.
+const CLOSE: Duration = Duration::from_secs(90);
+
 /// A connection to the system bus, made when it is first needed and again when it broke: dbus
 /// may be restarted under us.
 #[derive(Default)]
@@ -19,13 +25,18 @@ pub(crate) struct Bus {
 }
 
 impl Bus {
-    /// Starts a unit and returns when its job is queued.
-    pub(crate) fn start_unit(&mut self, unit: &str) -> Result<(), Refusal> {
-        let started = zbus::block_on(async {
+    /// Starts a unit, or starts it again, and returns when its job is queued.
+    pub(crate) fn start_unit(&mut self, unit: &str, again: bool) -> Result<(), Refusal> {
+        let (method, mode) = if again {
+            ("RestartUnit", "replace")
+        } else {
+            ("StartUnit", "fail")
+        };
+        let started = zbus::block_on(within(CALL, async {
             let manager = self.systemd().await?;
-            let _: OwnedObjectPath = manager.call("StartUnit", &(unit, "fail")).await?;
-            Ok::<(), zbus::Error>(())
-        });
+            let _: OwnedObjectPath = manager.call(method, &(unit, mode)).await?;
+            Ok(())
+        }));
         started.map_err(|error| {
             self.connection = None;
             Refusal::new(
@@ -37,7 +48,7 @@ impl Bus {
 
     /// Ends everything that logind and systemd keep for a user, and proves it. Returns what is left.
     pub(crate) fn close_user(&mut self, uid: u32) -> Vec<String> {
-        let closed = zbus::block_on(async {
+        let closed = zbus::block_on(within(CLOSE, async {
             self.terminate(uid).await?;
             let mut leftovers = Vec::new();
             for unit in [
@@ -49,8 +60,8 @@ impl Bus {
                     leftovers.push(format!("unit {unit} is {state}"));
                 }
             }
-            Ok::<_, zbus::Error>(leftovers)
-        });
+            Ok(leftovers)
+        }));
         closed.unwrap_or_else(|error| {
             self.connection = None;
             vec![format!(
@@ -135,7 +146,14 @@ impl Bus {
     async fn state(&mut self, unit: &str) -> zbus::Result<Option<String>> {
         let manager = self.systemd().await?;
         let path: Result<OwnedObjectPath, _> = manager.call("GetUnit", &(unit)).await;
-        let Ok(path) = path else { return Ok(None) };
+        let path = match path {
+            Err(zbus::Error::MethodError(name, ..))
+                if name.as_str() == "org.freedesktop.systemd1.NoSuchUnit" =>
+            {
+                return Ok(None);
+            }
+            path => path?,
+        };
         let connection = self.connection().await?;
         let unit = Proxy::new(
             &connection,
@@ -151,6 +169,21 @@ impl Bus {
             Some(state)
         })
     }
+}
+
+/// A PID 1 or logind that does not answer must not hold this worker for ever.
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = zbus::Result<T>>,
+) -> zbus::Result<T> {
+    let late = async {
+        async_io::Timer::after(limit).await;
+        Err(zbus::Error::Failure(format!(
+            "no answer within {} s",
+            limit.as_secs()
+        )))
+    };
+    work.or(late).await
 }
 
 fn already(error: zbus::Error) -> zbus::Result<()> {

@@ -2,6 +2,7 @@
 //! the other each; the answers come back over a channel and an event descriptor.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +21,8 @@ pub(crate) enum Job {
         wanted: Wanted,
         archive: Option<OwnedFd>,
     },
+    /// Remove a directory that is root's by now.
+    Remove { path: PathBuf },
     /// Start a unit.
     StartUnit { unit: String, about: Unit },
     /// Have logind and systemd close an account's user and prove it.
@@ -40,6 +43,10 @@ pub(crate) enum Done {
     TakenIn {
         attempt: AttemptRef,
         taken: Result<Ready, Refusal>,
+    },
+    Removed {
+        path: PathBuf,
+        outcome: Result<(), sys::beneath::Error>,
     },
     UnitStarted {
         about: Unit,
@@ -76,7 +83,7 @@ impl Workers {
 
     /// Hands a job over.
     pub(crate) fn give(&self, job: Job) {
-        let to = if matches!(job, Job::TakeIn { .. }) {
+        let to = if matches!(job, Job::TakeIn { .. } | Job::Remove { .. }) {
             &self.packages
         } else {
             &self.bus
@@ -126,10 +133,15 @@ fn carry_out(job: Job, bus: &mut systemd::Bus) -> Done {
             };
             Done::TakenIn { attempt, taken }
         }
-        Job::StartUnit { unit, about } => Done::UnitStarted {
-            about,
-            outcome: bus.start_unit(&unit),
-        },
+        Job::Remove { path } => {
+            let outcome = sys::beneath::remove_tree(&path);
+            Done::Removed { path, outcome }
+        }
+        Job::StartUnit { unit, about } => {
+            let again = matches!(about, Unit::Teardown(_));
+            let outcome = bus.start_unit(&unit, again);
+            Done::UnitStarted { about, outcome }
+        }
         Job::CloseUser { uid, account } => Done::UserClosed {
             account,
             leftovers: bus.close_user(uid),

@@ -175,6 +175,8 @@ pub struct Teardown {
     pub backend: Backend,
     /// The attempt that used the slot last; absent when nobody knows.
     pub attempt: Option<AttemptRef>,
+    /// Its monitor, if it still lives: pid and start time in clock ticks since boot.
+    pub session: Option<(i32, u64)>,
 }
 
 /// What was found and removed outside the scratch volume, and what could not be.

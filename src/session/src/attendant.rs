@@ -39,6 +39,8 @@ pub(crate) struct Display {
 pub(crate) struct Attendant {
     pub(crate) socket: Seqpacket,
     pub(crate) process: Process,
+    /// Its conversation is over; only its end is waited for.
+    pub(crate) gone: bool,
 }
 
 impl Attendant {
@@ -50,6 +52,7 @@ impl Attendant {
         restarted: bool,
     ) -> Result<Self, Refusal> {
         let failed = |error: &dyn std::error::Error| crate::refusal("ATTENDANT_FAILED", error);
+        nobody_there(&spec.attendant)?;
         let (socket, theirs) = Seqpacket::pair().map_err(|error| failed(&error))?;
         let theirs = theirs.into_fd();
         let process = launch(&spec.program_dir, &spec.attendant, &theirs)?;
@@ -73,7 +76,11 @@ impl Attendant {
             &place.stderr,
         ]
         .map(|fd| fd.as_fd());
-        let attendant = Self { socket, process };
+        let attendant = Self {
+            socket,
+            process,
+            gone: false,
+        };
         attendant.tell(&ToAttendant::Begin(begin), &fds)?;
         for (name, value) in given {
             attendant.tell(
@@ -108,6 +115,22 @@ impl Attendant {
     }
 }
 
+/// A process of the attendant's user that is there already is none of ours.
+fn nobody_there(user: &Account) -> Result<(), Refusal> {
+    match sys::account::processes_of_uid(user.uid.into()) {
+        Ok(found) if found.is_empty() => Ok(()),
+        Ok(found) => {
+            let detail = format!(
+                "account {} has {} processes already",
+                user.name,
+                found.len()
+            );
+            Err(Refusal::new("ACCOUNT_IN_USE", detail))
+        }
+        Err(error) => Err(crate::refusal("ATTENDANT_FAILED", &error)),
+    }
+}
+
 fn launch(programs: &str, user: &Account, socket: &OwnedFd) -> Result<Process, Refusal> {
     let failed = |error: &dyn std::error::Error| crate::refusal("ATTENDANT_FAILED", error);
     let program =
@@ -119,13 +142,21 @@ fn launch(programs: &str, user: &Account, socket: &OwnedFd) -> Result<Process, R
         .map_err(|error| failed(&error))?;
     let stderr = std::io::stderr();
     let (watch, report) = exec_report().map_err(|error| failed(&error))?;
-    match sys::process::fork(Namespaces::NONE, None).map_err(|error| failed(&error))? {
+    // Sees no other process, reaches no network, and whatever it starts dies with it.
+    let alone = Namespaces {
+        pid: true,
+        ipc: true,
+        net: true,
+        ..Namespaces::NONE
+    };
+    match sys::process::fork(alone, None).map_err(|error| failed(&error))? {
         Fork::Parent(process) => {
             drop(report);
             watch.wait(&program).map_err(|error| failed(&error))?;
             Ok(process)
         }
         Fork::Child => {
+            crate::leader::offer_to_oom_killer();
             let identity = Identity {
                 uid: user.uid.into(),
                 gid: user.gid.into(),

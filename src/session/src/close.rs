@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use order::{Outcome, Phase, SessionSummary, WipeMethod, WipeReport};
 use privsep::Refusal;
-use privsep::attendant::{FromAttendant, ToAttendant};
-use privsep::session::{Backend, FromSession, NoticeKind, Report, Swept, ToSession};
+use privsep::attendant::{FromAttendant, MAX_ARTIFACT_NAME, MAX_ARTIFACTS, ToAttendant};
+use privsep::session::{Account, Backend, FromSession, NoticeKind, Report, Swept, ToSession};
 
 use crate::collect::{Collector, Found};
 use crate::group::{self, KILL};
@@ -21,8 +21,13 @@ const PICTURE: Duration = Duration::from_secs(10);
 const LEADER: Duration = Duration::from_secs(60);
 /// What is left in the pipes and the spool's last sync, on a slow disk.
 const DRAIN: Duration = Duration::from_secs(120);
+/// All artifacts together; an attendant that takes none of them must not hold the license.
+const COLLECT: Duration = Duration::from_secs(300);
 /// logind and systemd stop a user's units; a broker that restarts answers later.
 const USER: Duration = Duration::from_secs(180);
+/// While the host stops, logind and the broker stop too: the slot's record on the disk makes the
+/// next start clean up what can't be proven now.
+const STOPPING: Duration = Duration::from_secs(20);
 /// A report that is not answered is told again: the broker may have a full disk.
 const REPORT: Duration = Duration::from_secs(5);
 
@@ -36,6 +41,7 @@ pub(crate) fn close(monitor: &mut Monitor, opened: Opened, outcome: Result<(), R
     }
     collect(monitor, &opened);
     finish_attendant(monitor);
+    sweep_attendant(&monitor.spec.attendant.clone(), &mut swept);
     let session = close_session(monitor, &opened, &mut swept);
     let wipe = wipe(monitor, opened.volume, swept);
     report(
@@ -105,6 +111,10 @@ fn end_processes(monitor: &mut Monitor, swept: &mut Swept) {
 /// The leader sees init's end, closes the PAM session and exits. One that hangs in PAM is killed;
 /// the session it led is then closed from outside.
 fn end_leader(monitor: &mut Monitor) {
+    // It may still be inside PAM, with an init that nobody knows yet: it ends that one itself.
+    if let Some(leader) = &monitor.leader {
+        let _ = leader.process.send(sys::Signal::SIGTERM);
+    }
     let closed = wait(monitor, LEADER, |event| {
         matches!(
             event,
@@ -140,7 +150,8 @@ fn collect(monitor: &mut Monitor, opened: &Opened) {
         }
     };
     let mut any = false;
-    loop {
+    let until = sys::clock::boottime() + COLLECT;
+    while sys::clock::boottime() < until {
         match collector.next() {
             Some((Found::File { name }, Some(file))) => {
                 any = true;
@@ -202,6 +213,16 @@ fn finish_attendant(monitor: &mut Monitor) {
     }
 }
 
+/// Whatever ran as the attendant's user is gone too, and left nothing: it saw this job's output.
+fn sweep_attendant(user: &Account, swept: &mut Swept) {
+    if let Err(error) = sys::account::kill_all_of_uid(user.uid.into(), KILL) {
+        swept.leftovers.push(crate::text(&error));
+    }
+    let rest = sweep::account(user, Backend::Pam);
+    swept.swept.extend(rest.swept);
+    swept.leftovers.extend(rest.leftovers);
+}
+
 /// logind's user and systemd's units, through the broker; then what else an account can leave.
 fn close_session(
     monitor: &mut Monitor,
@@ -238,7 +259,8 @@ fn close_session(
 }
 
 fn close_user(monitor: &mut Monitor) -> Vec<String> {
-    let until = sys::clock::boottime() + USER;
+    let limit = if monitor.terminated { STOPPING } else { USER };
+    let until = sys::clock::boottime() + limit;
     monitor.link.tell(&FromSession::CloseUser);
     loop {
         let left = until.saturating_sub(sys::clock::boottime());
@@ -300,7 +322,7 @@ fn report(
         (None, Ok(())) => (Outcome::Failed, None),
     };
     let totals = std::mem::take(&mut monitor.totals);
-    Report {
+    bounded(Report {
         outcome,
         refusal,
         exit_code: exited.code,
@@ -314,11 +336,12 @@ fn report(
         lane_last_seq: totals.last_seq,
         processes_killed: exited.left,
         wipe,
-    }
+    })
 }
 
 /// Tells the broker until it has written the report down.
 pub(crate) fn deliver(monitor: &mut Monitor, report: &Report) {
+    let began = sys::clock::boottime();
     loop {
         monitor
             .link
@@ -332,5 +355,41 @@ pub(crate) fn deliver(monitor: &mut Monitor, report: &Report) {
         if matches!(recorded, Some(Event::Broker(ToSession::Recorded, _))) {
             return;
         }
+        if monitor.terminated && sys::clock::boottime() > began + STOPPING {
+            return;
+        }
     }
+}
+
+/// Longest text of a report, in characters, and longest list: a report is one packet, whatever
+/// the job left.
+const LONGEST: usize = 512;
+const MOST: usize = 32;
+
+fn short(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
+}
+
+fn bounded(mut report: Report) -> Report {
+    report.artifacts.truncate(MAX_ARTIFACTS);
+    for artifact in &mut report.artifacts {
+        artifact.name = artifact.name.chars().take(MAX_ARTIFACT_NAME).collect();
+    }
+    if let Some(refusal) = &mut report.refusal {
+        *refusal = Refusal::new(&short(&refusal.code), short(&refusal.detail));
+    }
+    if let Some(wipe) = &mut report.wipe {
+        for list in [&mut wipe.swept, &mut wipe.leftovers] {
+            let more = list.len().saturating_sub(MOST);
+            list.truncate(MOST);
+            list.iter_mut().for_each(|line| *line = short(line));
+            if more > 0 {
+                list.push(format!("and {more} more"));
+            }
+        }
+    }
+    for stream in [&mut report.log.stdout, &mut report.log.stderr] {
+        stream.sha256 = short(&stream.sha256);
+    }
+    report
 }

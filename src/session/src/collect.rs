@@ -52,7 +52,10 @@ impl Collector {
             Fork::Parent(process) => Ok(Self { socket, process }),
             Fork::Child => {
                 drop(socket);
-                let _ = collect(directory, bot, &theirs);
+                // Nothing of the monitor's: neither conversations nor secrets.
+                if sys::process::close_fds_except(&[theirs.as_fd()]).is_ok() {
+                    let _ = collect(directory, bot, &theirs);
+                }
                 crate::leader::leave(0)
             }
         }

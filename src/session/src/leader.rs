@@ -33,6 +33,7 @@ pub(crate) fn run(spec: &Spec, monitor: &Seqpacket, inherited: Inherited) -> i32
 
 fn lead(spec: &Spec, monitor: &Seqpacket, inherited: Inherited) -> Result<(), Refusal> {
     let failed = |error: &dyn std::error::Error| crate::refusal("SESSION_NOT_OPENED", error);
+    offer_to_oom_killer();
     // Before PAM: a signal must never end the leader between open and close.
     let signals = Signals::new(&[
         Signal::SIGTERM,
@@ -167,6 +168,13 @@ fn start_init(
             leave(code)
         }
     }
+}
+
+/// The unit keeps the supervisor from the kernel's killer of large processes; what faces the bot
+/// has to be its first choice instead.
+pub(crate) fn offer_to_oom_killer() {
+    // A kernel that refuses changes nothing about the job.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
 }
 
 /// Ends a forked child without running what its parent would run at its end.

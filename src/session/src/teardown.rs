@@ -8,6 +8,7 @@ use privsep::Refusal;
 use privsep::session::{Backend, FromSession, Swept, Teardown, ToSession};
 use sys::account::kill_all_of_uid;
 use sys::fdpass::Seqpacket;
+use sys::process::{Process, start_time};
 
 use crate::group::{self, KILL};
 use crate::inner::say;
@@ -31,6 +32,7 @@ pub(crate) fn run(account: &str, socket: &Path) -> Result<(), Refusal> {
         return Err(unexpected());
     };
     let mut swept = Swept::default();
+    end_monitor(&slot, &mut swept);
     end_processes(&slot, &mut swept);
     if slot.backend == Backend::Logind {
         say(&broker, &FromSession::CloseUser, &[])?;
@@ -39,9 +41,14 @@ pub(crate) fn run(account: &str, socket: &Path) -> Result<(), Refusal> {
         };
         swept.leftovers.extend(leftovers);
     }
-    let rest = crate::sweep::account(&slot.account, slot.backend);
-    swept.swept.extend(rest.swept);
-    swept.leftovers.extend(rest.leftovers);
+    for (account, backend) in [
+        (&slot.account, slot.backend),
+        (&slot.attendant, Backend::Pam),
+    ] {
+        let rest = crate::sweep::account(account, backend);
+        swept.swept.extend(rest.swept);
+        swept.leftovers.extend(rest.leftovers);
+    }
     prove_volume_gone(&slot, &mut swept);
     say(&broker, &FromSession::TornDown(swept), &[])?;
     answer(&broker).map(drop)
@@ -59,6 +66,28 @@ fn answer(broker: &Seqpacket) -> Result<ToSession, Refusal> {
     let received = received.ok_or_else(unexpected)?;
     privsep::decode(&buffer[..received.len])
         .map_err(|error| crate::refusal("BROKER_UNREACHABLE", &error))
+}
+
+/// A monitor that lives without its broker's knowledge would go on opening what is closed here.
+fn end_monitor(slot: &Teardown, swept: &mut Swept) {
+    let Some((pid, start)) = slot.session else {
+        return;
+    };
+    let Ok(monitor) = Process::open(sys::Pid::from_raw(pid)) else {
+        return;
+    };
+    // Compared after it is held open: a number that was used again is told apart.
+    if !start_time(monitor.pid()).is_ok_and(|own| own.0 == start) {
+        return;
+    }
+    let ended = monitor
+        .send(sys::Signal::SIGKILL)
+        .and_then(|_| monitor.ended_within(KILL));
+    if !matches!(ended, Ok(true)) {
+        swept
+            .leftovers
+            .push(format!("the session's process {pid} does not end"));
+    }
 }
 
 /// The job's group or slice, then every process of both accounts: an attendant pins the mount
@@ -84,7 +113,12 @@ fn end_processes(slot: &Teardown, swept: &mut Swept) {
 
 /// The volume went with its last namespace; its name in every process's mounts tells.
 fn prove_volume_gone(slot: &Teardown, swept: &mut Swept) {
-    let Some(attempt) = &slot.attempt else { return };
+    let Some(attempt) = &slot.attempt else {
+        swept
+            .leftovers
+            .push("no attempt is known, so no volume can be looked for".to_owned());
+        return;
+    };
     let source = source_of(attempt);
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in

@@ -7,8 +7,9 @@ mod request;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use privsep::Refusal;
-use rustix::net::sockopt::{socket_peercred, socket_type};
+use rustix::net::sockopt::socket_type;
 use rustix::net::{SocketFlags, SocketType, accept_with};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -135,7 +136,10 @@ impl Bot {
             return;
         };
         // The directory keeps others away too; this is what counts.
-        let of_the_bot = socket_peercred(&socket).is_ok_and(|peer| peer.uid.as_raw() == self.uid);
+        // Not rustix: the bot lives in another pid namespace, where its pid reads 0, which rustix
+        // takes for no credentials at all.
+        let of_the_bot =
+            getsockopt(&socket, PeerCredentials).is_ok_and(|peer| peer.uid() == self.uid);
         if of_the_bot {
             self.last += 1;
             self.connections.insert(self.last, Connection::new(socket));

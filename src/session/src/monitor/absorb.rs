@@ -17,6 +17,7 @@ impl Monitor {
         match event {
             Event::Broker(message, fds) => self.absorb_broker(message, fds),
             Event::Terminated => {
+                self.terminated = true;
                 let refusal = Refusal::new(
                     "HOST_STOPPING",
                     "the session was told to end: the host stops, or its unit was stopped",

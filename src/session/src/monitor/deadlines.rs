@@ -37,7 +37,8 @@ impl Deadlines {
     /// The broker has checked that this is what the orchestrator signed.
     pub(super) fn lease_until(&mut self, until: Duration) {
         if let Some(lease) = &mut self.lease {
-            *lease = until;
+            // Late and repeated renewals never shorten.
+            *lease = (*lease).max(until);
         }
     }
 

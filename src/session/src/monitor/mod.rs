@@ -24,6 +24,9 @@ use crate::link::Link;
 pub(crate) use deadlines::Deadlines;
 pub(crate) use wait::{Event, Waited};
 
+/// What one job can put into journal and audit by what it leaves lying about.
+const MOST_NOTICES: u32 = 16;
+
 /// Everything that one session watches over.
 pub(crate) struct Monitor {
     pub(crate) spec: Spec,
@@ -46,6 +49,10 @@ pub(crate) struct Monitor {
     pub(crate) totals: Totals,
     /// Secrets that the bot was given, kept for a successor of the attendant: it has to mask them.
     pub(crate) given: Vec<(String, OwnedFd)>,
+    /// The host stops: nobody is waited for longer than it takes.
+    pub(crate) terminated: bool,
+    /// What was told to the security people, bounded: a bot can make any number.
+    pub(crate) notices: u32,
     /// The bot was started, so interval pictures go on after an attendant's restart.
     pub(crate) running: bool,
 }
@@ -93,6 +100,8 @@ impl Monitor {
             group: None,
             totals: Totals::default(),
             given: vec![],
+            terminated: false,
+            notices: 0,
             running: false,
         }
     }
@@ -109,6 +118,10 @@ impl Monitor {
 
     /// Something for the security people, while the job goes on.
     pub(crate) fn notice(&mut self, kind: NoticeKind, refusal: Refusal) {
+        self.notices += 1;
+        if self.notices > MOST_NOTICES {
+            return;
+        }
         eprintln!("robotd-session: {refusal}");
         self.link.tell(&FromSession::Notice { kind, refusal });
     }

@@ -88,10 +88,10 @@ impl Monitor {
             watches.extend(self.init_socket.as_ref().map(Watch::readable));
         }
         if let Some(attendant) = &self.attendant {
-            watches.extend([
-                Watch::readable(&attendant.socket),
-                Watch::readable(&attendant.process),
-            ]);
+            watches.push(Watch::readable(&attendant.process));
+            if !attendant.gone {
+                watches.push(Watch::readable(&attendant.socket));
+            }
         }
         // An error here is a descriptor that was closed under us: the reads below find out which.
         let _ = sys::poll::wait(&mut watches, timeout);
@@ -158,12 +158,25 @@ impl Monitor {
     }
 
     fn hear_attendant(&mut self, events: &mut Vec<Event>) {
-        let Some(attendant) = &self.attendant else {
+        let Some(attendant) = &mut self.attendant else {
             return;
         };
-        if let Heard::Message(message, _) = hear(&attendant.socket) {
-            events.push(Event::Attendant(message));
-        } else if let Ok(Some(_)) = attendant.process.try_wait() {
+        match attendant.gone {
+            true => {}
+            false => match hear(&attendant.socket) {
+                Heard::Message(message, _) => {
+                    events.push(Event::Attendant(message));
+                    return;
+                }
+                Heard::Nothing => {}
+                // It hung up or talks nonsense: whatever it is now, it is no attendant.
+                Heard::Gone => {
+                    attendant.gone = true;
+                    let _ = attendant.process.send(sys::Signal::SIGKILL);
+                }
+            },
+        }
+        if let Ok(Some(_)) = attendant.process.try_wait() {
             self.attendant = None;
             events.push(Event::AttendantEnded);
         }

@@ -49,6 +49,9 @@ pub(crate) fn confine(limits: &Limits) -> Result<File, ConfineError> {
     let target = open_target()?;
     close_others()?;
     limit(Resource::RLIMIT_CORE, 0, "forbid core dumps")?;
+    // No child: one that outlived this process could still write to a file after the broker has
+    // checked it.
+    limit(Resource::RLIMIT_NPROC, 0, "forbid processes")?;
     let largest = limits.max_file_bytes.max(package::MAX_MANIFEST_BYTES);
     limit(Resource::RLIMIT_FSIZE, largest, "limit the size of files")?;
     limit(Resource::RLIMIT_NOFILE, MAX_OPEN, "limit open files")?;
