@@ -62,6 +62,13 @@ impl Audit {
             .await;
     }
 
+    /// Tells this host's journal of what the orchestrator decided about an attempt: it has
+    /// recorded that itself, and would count it twice.
+    pub(crate) async fn tell_journal(&self, attempt: AttemptRef, event: Event) {
+        self.send(event.of_attempt(attempt.job, attempt).bounded(MAX_EVENT))
+            .await;
+    }
+
     async fn report_of(&self, event: Event, attempt: Option<AttemptRef>) {
         let event = event.bounded(MAX_EVENT);
         let record = AuditRecord {
@@ -70,13 +77,17 @@ impl Audit {
             body: event.to_json(),
             at_unix_ms: event.time_unix_ms,
         };
+        self.send(event).await;
+        self.keep(record).await;
+    }
+
+    async fn send(&self, event: Event) {
         let sender = self.sender.clone();
         // It may wait for a full journal.
         let sent = tokio::task::spawn_blocking(move || sender.send(&event)).await;
         if let Ok(Err(reason)) = sent {
             error!(%reason, "the journal did not take a security event");
         }
-        self.keep(record).await;
     }
 
     /// Passes on an event of the privileged side.

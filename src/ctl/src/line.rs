@@ -4,20 +4,27 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-/// Administers the robot agent of this host.
-///
-/// Exit codes are those of sysexits.h: 64 command line, 65 bad token or file, 66 file missing, 69 not
-/// reachable, 73 can't write, 75 try again, 77 not root, 78 bad configuration.
+/// Exit codes are those of sysexits.h, so that scripts can tell who has to act.
+const EXIT_CODES: &str = "\
+Exit codes:
+  64  the command line is wrong        73  a file can't be written
+  65  the token or file is bad         75  it may pass: try again
+  66  the file is not there            77  only root may do this
+  69  robotd, robotd-broker or the     78  the configuration is bad
+      orchestrator can't be reached";
+
+/// Administers the robot agent of this host
 #[derive(Parser, Debug)]
-#[command(name = "robotctl", version, max_term_width = 100)]
+#[command(name = "robotctl", version, after_long_help = EXIT_CODES)]
 pub(crate) struct Line {
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "For every command")]
     pub(crate) json: bool,
     /// robotd's socket
     #[arg(
         long,
         global = true,
+        help_heading = "For every command",
         value_name = "SOCKET",
         default_value = "/run/robotd/control.sock"
     )]
@@ -30,8 +37,9 @@ pub(crate) struct Line {
 pub(crate) enum Verb {
     /// Join an orchestrator with a one-time token (root)
     ///
-    /// Pins the orchestrator's order key for robotd-broker, then has robotd make a key and ask for
-    /// a certificate. Run again with the same token after an interruption, it goes on.
+    /// Pins the orchestrator's order key for robotd-broker, then has robotd make a key and
+    /// ask for a certificate. Run again with the same token after an interruption, it goes on.
+    #[command(verbatim_doc_comment)]
     Enroll {
         /// The file that `robot-orchestrator token create` wrote
         #[arg(long, value_name = "FILE")]
@@ -53,13 +61,16 @@ pub(crate) enum Verb {
     /// Take jobs again (root)
     Resume,
     /// Check robotd.toml or policy.toml with the daemon's own parser
+    ///
+    /// A file whose name contains `policy` is read as the broker's policy, any other as
+    /// robotd's configuration.
+    #[command(verbatim_doc_comment)]
     Validate {
-        /// A file whose name contains `policy` is read as the broker's policy, any other as
-        /// robotd's configuration
+        /// The file to check
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// Look at the slots of robotd-broker (root)
+    /// List or recover the slots of robotd-broker (root)
     Slot {
         /// robotd-broker's socket
         #[arg(

@@ -13,12 +13,16 @@ mod validate;
 
 use std::process::ExitCode;
 
+use agent::exit;
 use clap::Parser as _;
 
 use line::{Line, SlotVerb, Verb};
 
 fn main() -> ExitCode {
-    let line = Line::parse();
+    let line = match Line::try_parse() {
+        Ok(line) => line,
+        Err(error) => return usage(&error),
+    };
     let outcome = match &line.verb {
         Verb::Enroll { token, trust_dir } => enroll::enroll(&line.control, token, trust_dir),
         Verb::Status => ask::status(&line.control),
@@ -36,4 +40,15 @@ fn main() -> ExitCode {
         } => slots::recover(admin, account),
     };
     outcome::print(outcome, line.json)
+}
+
+/// Help and version were asked for; everything else is a mistake.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Whoever closed our output does not want to read it.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() {
+        exit::USAGE
+    } else {
+        exit::OK
+    })
 }

@@ -48,12 +48,15 @@ impl Bad {
 impl From<AskError> for Bad {
     fn from(error: AskError) -> Self {
         match &error {
-            AskError::Connect { source, .. }
+            AskError::Connect { source, path }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
                 Self::new(
                     "NOT_PERMITTED",
-                    format!("{error} Root and members of the group robotd may ask it"),
+                    format!(
+                        "{} may be asked by root and by members of the group robotd only",
+                        path.display()
+                    ),
                     exit::NO_PERMISSION,
                 )
             }

@@ -37,16 +37,13 @@ pub(crate) fn status(status: &Status) -> String {
     } else {
         format!("{link}: {}", status.link.reason)
     };
-    let blockers = if status.blockers.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", status.blockers.join(", "))
-    };
     let mut rows = vec![
         vec!["robotd".to_owned(), status.version.clone()],
-        vec!["state".to_owned(), format!("{}{blockers}", status.state)],
-        vec!["link".to_owned(), reason],
+        vec!["state".to_owned(), state(&status.state).to_owned()],
     ];
+    let blockers = status.blockers.iter();
+    rows.extend(blockers.map(|code| vec![String::new(), format!("{} ({code})", blocker(code))]));
+    rows.extend([vec!["link".to_owned(), reason]]);
     let mut row = |name: &str, value: Option<String>| {
         rows.extend(value.map(|value| vec![name.to_owned(), value]))
     };
@@ -60,12 +57,39 @@ pub(crate) fn status(status: &Status) -> String {
     row(
         "spool",
         Some(format!(
-            "{} of {} wait",
+            "{} wait for delivery, at most {}",
             size(status.spool_used_bytes),
             size(status.spool_limit_bytes)
         )),
     );
     table(&rows)
+}
+
+/// What it means.
+fn state(word: &str) -> &str {
+    match word {
+        "ready" => "ready",
+        "busy" => "busy: all slots are taken",
+        "draining" => "draining: no new jobs are taken until `robotctl resume`",
+        "unhealthy" => "unhealthy: no new jobs are taken",
+        other => other,
+    }
+}
+
+/// What it means and what to do.
+fn blocker(code: &str) -> &'static str {
+    match code {
+        "BROKER_UNREACHABLE" => "robotd-broker does not answer; look at its unit or log",
+        "SPOOL_FULL" => {
+            "too much output waits for the orchestrator; it goes down when the link is up"
+        }
+        "DISK_FULL" => "the disk of the state directory is nearly full; free space",
+        "NO_CLEAN_SLOT" => "no slot is proven clean; see `robotctl slot list`",
+        "LANE_LOST" => {
+            "robotd can't write its own records; look at the disk of its state directory"
+        }
+        _ => "see robotd's log",
+    }
 }
 
 pub(crate) fn jobs(jobs: &[JobLine]) -> String {
@@ -136,7 +160,7 @@ orchestrator  https://o:7443
 agent         a
 slots         2 of 3 free
 jobs          1
-spool         1.5 KiB of 4.0 GiB wait";
+spool         1.5 KiB wait for delivery, at most 4.0 GiB";
         assert_eq!(super::status(&status), expected);
     }
 

@@ -52,7 +52,13 @@ fn unexpected(reply: Reply) -> Bad {
 }
 
 fn ask(socket: &Path, request: &Request) -> Result<Reply, Bad> {
-    let broken = |error: Error| Bad::new("BROKER_UNREACHABLE", error.to_string(), exit_of(&error));
+    let broken = |error: Error| {
+        let (code, detail) = match exit_of(&error) {
+            exit::NO_PERMISSION => ("NOT_ROOT", "only root may; run it with sudo".to_owned()),
+            _ => ("BROKER_UNREACHABLE", format!("robotd-broker: {error}")),
+        };
+        Bad::new(code, detail, exit_of(&error))
+    };
     let unreadable = |detail: String| Bad::new("VERSIONS_DIFFER", detail, exit::SOFTWARE);
     let connection = Seqpacket::connect(socket).map_err(broken)?;
     let packet = privsep::encode(request).map_err(|error| unreadable(error.to_string()))?;

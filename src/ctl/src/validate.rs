@@ -28,11 +28,12 @@ fn config(path: &Path) -> Outcome {
         } else {
             exit::CONFIG
         };
-        Bad::new(
-            "CONFIG_REFUSED",
-            format!("{}: {error}", path.display()),
-            exit,
-        )
+        let detail = match &error {
+            // They name it.
+            Error::Read { .. } | Error::TooLarge { .. } => error.to_string(),
+            _ => format!("{}: {}", path.display(), error.to_string().trim_end()),
+        };
+        Bad::new("CONFIG_REFUSED", detail, exit)
     })?;
     let findings = config.check();
     let lines: Vec<String> = findings
@@ -65,7 +66,7 @@ fn policy(path: &Path) -> Outcome {
     Policy::parse(&text).map_err(|error| {
         Bad::new(
             "POLICY_REFUSED",
-            format!("{}: {error}", path.display()),
+            format!("{}: {}", path.display(), error.to_string().trim_end()),
             exit::CONFIG,
         )
     })?;

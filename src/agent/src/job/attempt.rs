@@ -1,23 +1,20 @@
 //! One attempt: what its task knows, and how it hears while it waits.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
-use order::{Phase, PhaseAt, Signed};
+use order::{PhaseAt, Signed};
 use privsep::Refusal;
 use privsep::broker::Held;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{debug, error};
+use tokio::time::{Instant, sleep_until};
 
 use super::Parts;
-use super::entry::{Entry, Place, Stage};
-use crate::encode;
+use super::entry::{Entry, Stage};
 use crate::exchange::{
-    Denial, Grant, HeldJob, JobRecord, LeaseAnswer, LeaseVerdict, Record, Reject, StopMode,
-    VerdictAction,
+    Denial, Grant, HeldJob, LeaseAnswer, LeaseVerdict, Reject, StopMode, VerdictAction,
 };
 use crate::ids::AttemptRef;
 use crate::license::Lease;
@@ -25,9 +22,6 @@ use crate::output::Output;
 
 /// Messages that may wait for one job; all that its life brings is far less.
 pub(super) const INBOX: usize = 256;
-
-/// Before a record or a journal entry that the disk did not take is tried again.
-const DISK_PAUSE: Duration = Duration::from_secs(5);
 
 /// Secrets that are fetched at once.
 const SECRETS_AT_ONCE: usize = 4;
@@ -99,7 +93,9 @@ pub(super) struct Asked {
 pub(super) struct Attempt {
     pub(super) parts: Arc<Parts>,
     pub(super) entry: Entry,
-    inbox: mpsc::Receiver<Input>,
+    pub(super) inbox: mpsc::Receiver<Input>,
+    /// Heard while the job waited for the disk.
+    pub(super) later: VecDeque<Input>,
     /// Taken from the journal: its place has to be found first.
     pub(super) resumed: bool,
     pub(super) reserved: Option<Reserved>,
@@ -145,6 +141,7 @@ impl Attempt {
             parts,
             entry,
             inbox,
+            later: VecDeque::new(),
             resumed,
             reserved: None,
             asked: Asked::default(),
@@ -177,7 +174,7 @@ impl Attempt {
     }
 
     /// Writes this job's line on the board.
-    fn show(&self) {
+    pub(super) fn show(&self) {
         let takes_slot = self.entry.stage < Stage::Ended;
         self.parts.board.job(HeldJob {
             attempt: self.attempt(),
@@ -191,54 +188,6 @@ impl Attempt {
         self.parts
             .board
             .lease(self.attempt(), lease.map(Lease::which));
-    }
-
-    /// Reaches a stage: durable when this returns. A disk that does not take it holds the job up
-    /// and is tried again; going on without it could run a job twice.
-    pub(super) async fn reach(&mut self, stage: Stage) {
-        self.entry.stage = stage;
-        self.entry.lease = self
-            .lease
-            .as_ref()
-            .map(|lease| lease.saved(&self.parts.boot));
-        while let Err(reason) = self.parts.journal.keep(&self.entry).await {
-            error!(attempt = %self.attempt(), %reason, "a job waits for the disk");
-            sleep(DISK_PAUSE).await;
-        }
-        self.show();
-        debug!(attempt = %self.attempt(), ?stage, "stage reached");
-    }
-
-    /// Puts a step into the JOB lane, once.
-    pub(super) async fn record(&mut self, at: PhaseAt) {
-        // REPORTED carries the result and is written by its own verb.
-        if at.phase == Phase::Reported || self.entry.recorded.contains(&at.phase) {
-            return;
-        }
-        self.append(JobRecord::step(self.attempt(), at)).await;
-        self.entry.recorded.insert(at.phase);
-        self.reach(self.entry.stage).await;
-    }
-
-    pub(super) async fn record_now(&mut self, phase: Phase) {
-        self.record(PhaseAt {
-            phase,
-            at_unix_ms: sys::clock::unix_ms(),
-        })
-        .await;
-    }
-
-    pub(super) async fn append(&self, record: JobRecord) -> Place {
-        let batch = encode::batch(&Record::Job(record));
-        loop {
-            match self.parts.steps.append(batch.clone()).await {
-                Ok((epoch, seq)) => return Place { epoch, seq },
-                Err(reason) => {
-                    error!(attempt = %self.attempt(), %reason, "a step of a job waits for the disk");
-                    sleep(DISK_PAUSE).await;
-                }
-            }
-        }
     }
 
     /// Waits until `ready` has something, and hears everything meanwhile.
@@ -276,6 +225,9 @@ impl Attempt {
 
     /// Cancel safe: nothing is taken unless it is returned.
     async fn next(&mut self) -> Next {
+        if let Some(input) = self.later.pop_front() {
+            return Next::Input(input);
+        }
         let renewal = self.renewal_due();
         let (alarm, free) = (self.alarm, self.secrets.len() < SECRETS_AT_ONCE);
         tokio::select! {
@@ -305,7 +257,7 @@ pub(super) fn now_ns() -> u64 {
     u64::try_from(sys::clock::boottime().as_nanos()).unwrap_or(u64::MAX)
 }
 
-async fn at(when: Option<Instant>) {
+pub(super) async fn at(when: Option<Instant>) {
     match when {
         Some(when) => sleep_until(when).await,
         None => std::future::pending().await,

@@ -1,8 +1,6 @@
 //! The owner of the list of jobs: hears offers, the broker, robotctl, and gives each its task.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,17 +15,15 @@ use tracing::{debug, info, warn};
 use super::Parts;
 use super::admission::{Situation, admit};
 use super::attempt::{Attempt, INBOX, Input};
+use super::drain::was_drained;
 use super::entry::Entry;
+use super::look::{free_bytes, used_bytes};
 use super::run::run_job;
-use crate::exchange::{
-    Command, LeaseVerdict, Offer, OfferAnswer, Reject, StopMode, Urgent, Verdict,
-};
+use crate::exchange::{Command, LeaseVerdict, Offer, OfferAnswer, Reject, Urgent, Verdict};
 use crate::privileged::BrokerEvent;
 
 /// How often disk and spool are looked at while nothing happens.
 const LOOK_AROUND: Duration = Duration::from_secs(15);
-
-const DRAINED: &str = "drained";
 
 /// What robotctl asks.
 pub(crate) enum Ask {
@@ -39,7 +35,7 @@ pub(crate) enum Ask {
 
 /// The owner's own.
 pub(crate) struct Dispatch {
-    parts: Arc<Parts>,
+    pub(super) parts: Arc<Parts>,
     commands: mpsc::Receiver<Command>,
     broker: mpsc::Receiver<BrokerEvent>,
     asks: mpsc::Receiver<Ask>,
@@ -47,9 +43,9 @@ pub(crate) struct Dispatch {
     tasks: JoinSet<AttemptRef>,
     slots: BTreeMap<String, SlotState>,
     broker_here: bool,
-    draining: bool,
+    pub(super) draining: bool,
     /// When what runs is stopped, while draining.
-    stop_at: Option<Instant>,
+    pub(super) stop_at: Option<Instant>,
     disk_free: u64,
     spool_used: u64,
 }
@@ -61,7 +57,7 @@ impl Dispatch {
         broker: mpsc::Receiver<BrokerEvent>,
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
-        let draining = parts.config.state_dir.join(DRAINED).exists();
+        let draining = was_drained(&parts.config.state_dir);
         Self {
             parts,
             commands,
@@ -199,7 +195,11 @@ impl Dispatch {
         }
     }
 
-    async fn tell_job(&self, which: impl Fn(&AttemptRef) -> bool, input: impl Fn() -> Input) {
+    pub(super) async fn tell_job(
+        &self,
+        which: impl Fn(&AttemptRef) -> bool,
+        input: impl Fn() -> Input,
+    ) {
         for (_, inbox) in self.jobs.iter().filter(|(attempt, _)| which(attempt)) {
             let _ = inbox.send(input()).await;
         }
@@ -349,61 +349,6 @@ impl Dispatch {
         let _ = answer.send(());
     }
 
-    async fn drain(&mut self, whose: &str, finish_within: Option<Duration>) {
-        self.stop_at = finish_within.map(|within| Instant::now() + within);
-        if std::mem::replace(&mut self.draining, true) {
-            return;
-        }
-        self.remember_drain(true);
-        info!(whose, "no more jobs are taken");
-        self.parts
-            .audit
-            .report(self.parts.audit.event(Code::AgentDraining).by_user(whose))
-            .await;
-    }
-
-    async fn resume(&mut self, whose: &str) {
-        self.stop_at = None;
-        if !std::mem::replace(&mut self.draining, false) {
-            return;
-        }
-        self.remember_drain(false);
-        info!(whose, "jobs are taken again");
-        self.parts
-            .audit
-            .report(self.parts.audit.event(Code::AgentResumed).by_user(whose))
-            .await;
-    }
-
-    /// A drained host stays drained through a restart.
-    fn remember_drain(&self, drained: bool) {
-        let path = self.parts.config.state_dir.join(DRAINED);
-        let outcome = if drained {
-            std::fs::write(&path, b"")
-        } else {
-            std::fs::remove_file(&path)
-        };
-        match outcome {
-            Err(reason) if reason.kind() != io::ErrorKind::NotFound => {
-                warn!(path = %path.display(), %reason, "whether this host is drained is forgotten at the next start");
-            }
-            _ => {}
-        }
-    }
-
-    async fn stop_all(&mut self) {
-        self.stop_at = None;
-        let reason = "the host is drained and its time is over";
-        self.tell_job(
-            |_| true,
-            || Input::Stop {
-                mode: StopMode::Graceful,
-                reason: reason.into(),
-            },
-        )
-        .await;
-    }
-
     async fn look(&mut self) {
         let (state, spool) = (
             self.parts.config.state_dir.clone(),
@@ -439,33 +384,6 @@ impl Dispatch {
             spool_limit: admission.spool_mib << 20,
         }
     }
-}
-
-fn free_bytes(folder: &Path) -> u64 {
-    // Unknown counts as full: rather no job than one whose journal can't be kept.
-    nix::sys::statvfs::statvfs(folder).map_or(0, |facts| {
-        facts
-            .blocks_available()
-            .saturating_mul(facts.fragment_size())
-    })
-}
-
-/// Files of the attempts' spools; what can't be looked at is not counted.
-fn used_bytes(spool: &Path) -> u64 {
-    let files = |folder: &Path| {
-        std::fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .filter_map(Result::ok)
-    };
-    let mut used = 0_u64;
-    for attempt in files(spool) {
-        for item in files(&attempt.path()).chain(files(&attempt.path().join("blobs"))) {
-            let size = std::fs::symlink_metadata(item.path()).map_or(0, |facts| facts.len());
-            used = used.saturating_add(size);
-        }
-    }
-    used
 }
 
 async fn at(when: Option<Instant>) {

@@ -22,6 +22,9 @@ const MAX_FILE: u64 = 1 << 20;
 
 const ENDED: &str = "ended.json";
 
+/// How the names of files begin that are not whole yet.
+const FRESH: &str = ".new-";
+
 /// A file of the journal that could not be kept.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JournalError {
@@ -69,7 +72,10 @@ impl Journal {
                 .file_name()
                 .and_then(|name| name.to_str())
                 .unwrap_or_default();
-            // Leftovers of an interrupted replacement begin with a dot.
+            // Left by a robotd that was killed while it replaced a file.
+            if name.starts_with(FRESH) {
+                let _ = fs::remove_file(&path);
+            }
             let attempt = name
                 .strip_suffix(".json")
                 .and_then(|stem| stem.parse().ok());
@@ -185,9 +191,7 @@ fn read_ended(path: &Path) -> VecDeque<AttemptRef> {
 /// this returns.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(FRESH).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
@@ -271,6 +275,14 @@ mod tests {
             journal.forget(attempt()).await.unwrap();
         }
         assert!(!journal.has_ended(first));
+    }
+
+    #[test]
+    fn half_of_a_replacement_is_swept_away() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(".new-abc"), b"{").unwrap();
+        assert!(opened(folder.path()).1.is_empty());
+        assert!(!folder.path().join(".new-abc").exists());
     }
 
     #[test]

@@ -28,6 +28,11 @@ impl Attempt {
         }
     }
 
+    pub(super) fn lease_over(&self) -> bool {
+        let lease = self.lease.as_ref();
+        lease.is_some_and(|lease| lease.pressure(now_ns()) == Pressure::Over)
+    }
+
     pub(super) async fn renew(&mut self) {
         let now = now_ns();
         let Some(lease) = self.lease.as_mut() else {
@@ -55,7 +60,7 @@ impl Attempt {
         match lease.extend(grant, now_ns()) {
             Extension::Extended => {
                 self.renewal = grant.renewal.clone().or(self.renewal.take());
-                self.reach(self.entry.stage).await;
+                self.keep_lease().await;
                 self.pass_on_renewal().await;
             }
             Extension::Ignored => {}

@@ -11,17 +11,20 @@
 //!
 //! `dispatch` owns the list and hears offers, the broker and robotctl; each attempt has one task
 //! (`attempt`), whose straight story is `run`; its verbs are in `steps`, what it does with messages in
-//! `hear`, how it keeps its license in `keeper`. Pure rules stand in
+//! `hear`, how it keeps its license in `keeper`, what it puts on disk first in `durable`. Pure rules stand in
 //! `admission` and `reconcile`.
 
 mod admission;
 mod attempt;
 mod board;
 mod dispatch;
+mod drain;
+mod durable;
 mod entry;
 mod hear;
 mod journal;
 mod keeper;
+mod look;
 mod reconcile;
 mod run;
 mod steps;

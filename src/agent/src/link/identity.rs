@@ -2,9 +2,8 @@
 //!
 //! One file, so that a key and a certificate that do not belong together are never found.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,14 +17,13 @@ use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::private::{read_private, write_private};
+
 /// The identity in use.
 pub(super) const CURRENT: &str = "identity.json";
 
 /// A renewed one that was not used yet: the old one is forgotten only when this one was accepted.
 pub(super) const RENEWED: &str = "renewed.json";
-
-/// Larger is no identity of ours: a key, a short chain, some roots.
-const MAX_BYTES: u64 = 256 * 1024;
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]
@@ -315,68 +313,9 @@ pub(super) fn remove(folder: &Path, name: &str) {
     let _ = fs::remove_file(folder.join(name));
 }
 
-fn write_private(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), IdentityError> {
-    let path = folder.join(name);
-    let failed = |source| IdentityError::File {
-        what: "write",
-        path: path.clone(),
-        source,
-    };
-    fs::DirBuilder::new()
-        .mode(0o700)
-        .recursive(true)
-        .create(folder)
-        .map_err(failed)?;
-    // tempfile makes it with mode 0600.
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempfile_in(folder)
-        .map_err(failed)?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(failed)?;
-    file.persist(&path).map_err(|error| failed(error.error))?;
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)
-}
-
-fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
-    let failed = |source| IdentityError::File {
-        what: "read",
-        path: path.to_owned(),
-        source,
-    };
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(failed)?,
-    };
-    // Of the open file, so that nothing can be swapped in between.
-    let facts = file.metadata().map_err(failed)?;
-    let own = facts.uid() == nix::unistd::geteuid().as_raw();
-    if !facts.is_file() || facts.nlink() != 1 || facts.mode() & 0o077 != 0 || !own {
-        return Err(IdentityError::Exposed {
-            path: path.to_owned(),
-        });
-    }
-    if facts.len() > MAX_BYTES {
-        return Err(IdentityError::Damaged {
-            path: path.to_owned(),
-        });
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(
-        usize::try_from(facts.len()).unwrap_or_default(),
-    ));
-    file.take(MAX_BYTES)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    Ok(Some(bytes))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
 

@@ -9,17 +9,20 @@
 //! ```
 //!
 //! `driver` owns the machine above; `session` is one pass through "online": the control stream,
-//! and beside it `publish` (lanes), `blobs` (files), `transfers` (packages, secrets) and `renewal`
+//! and beside it `publish` (lanes, each by its `delivery`), `blobs` (files), `transfers` (packages, secrets) and `renewal`
 //! on the bulk connection. `failure` tells what an error means. Jobs go on in every state.
 
 mod backoff;
 mod blobs;
 mod channel;
+mod delivery;
 mod driver;
 mod enrolment;
 mod failure;
+mod flight;
 mod identity;
 mod open;
+mod private;
 mod publish;
 mod read;
 mod renewal;

@@ -6,10 +6,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use spool::{Codec, Frame, SeqRange};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tracing::{error, warn};
@@ -17,10 +18,10 @@ use wire::v1;
 use wire::v1::link_service_client::LinkServiceClient;
 use wire::v1::publish_request::Body;
 
+use super::delivery::{Delivery, Word};
 use super::failure::Failure;
 use super::{Parts, say};
-use crate::encode;
-use crate::spool::{Lane, LaneError, LaneKind, LaneReader, Piece};
+use crate::spool::{Lane, LaneKind};
 
 /// Frames that may wait for the connection: sent bytes can't be called back.
 const WAITING: usize = 8;
@@ -31,20 +32,8 @@ const MAX_ANSWER: usize = 4 << 20;
 /// Without a word of the orchestrator on windows.
 const WINDOW: u64 = 256 * 1024;
 
-/// Acknowledged bytes after which segments are looked for to remove, when the lane is busy.
-const REMOVE_EVERY: u64 = 1 << 20;
-
-/// Numbers in one gap. A damaged file that claims more lost records than this is not believed.
-const MAX_GAP: u64 = 1 << 16;
-
-/// What the orchestrator said of one lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Word {
-    durable: u64,
-    window: u64,
-    /// Counts up: resend from behind `durable`.
-    rewinds: u64,
-}
+/// Before a lane that the orchestrator named no position for is announced again.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 struct Sender {
     words: watch::Sender<Word>,
@@ -56,6 +45,7 @@ pub(super) async fn publish(
     parts: Arc<Parts>,
     channel: Channel,
     epoch: u64,
+    max_frame: u32,
     files: mpsc::Sender<Lane>,
 ) -> Failure {
     let (out, waiting) = mpsc::channel(WAITING);
@@ -76,9 +66,11 @@ pub(super) async fn publish(
     let mut desk = Desk {
         parts,
         epoch,
+        max_frame,
         out,
         files,
         lanes: HashMap::new(),
+        asked: VecDeque::from([known.iter().map(Lane::epoch).collect()]),
         senders: HashMap::new(),
         tasks: JoinSet::new(),
     };
@@ -97,24 +89,33 @@ pub(super) async fn publish(
                     return Failure::Network("the record stream ended".into());
                 }
             }
-            Some(_) = desk.tasks.join_next() => {}
+            Some(ended) = desk.tasks.join_next() => {
+                if let Ok(Some(lane)) = ended
+                    && !desk.announce(vec![lane]).await
+                {
+                    return Failure::Network("the record stream ended".into());
+                }
+            }
         }
     }
 }
 
-fn request(body: Body) -> v1::PublishRequest {
+pub(super) fn request(body: Body) -> v1::PublishRequest {
     v1::PublishRequest { body: Some(body) }
 }
 
 struct Desk {
     parts: Arc<Parts>,
     epoch: u64,
+    max_frame: u32,
     out: mpsc::Sender<v1::PublishRequest>,
     files: mpsc::Sender<Lane>,
     lanes: HashMap<[u8; 16], Lane>,
+    /// Lanes of each announcement that was not answered yet, oldest first.
+    asked: VecDeque<Vec<[u8; 16]>>,
     senders: HashMap<[u8; 16], Sender>,
-    /// Dropped with the desk: no sender outlives its session.
-    tasks: JoinSet<()>,
+    /// Dropped with the desk: no sender outlives its session. Some bring a lane to announce again.
+    tasks: JoinSet<Option<Lane>>,
 }
 
 impl Desk {
@@ -133,21 +134,36 @@ impl Desk {
             .into_iter()
             .filter(|lane| !self.lanes.contains_key(&lane.epoch()))
             .collect();
-        if new.is_empty() {
-            return true;
-        }
+        self.lanes
+            .extend(new.iter().map(|lane| (lane.epoch(), lane.clone())));
+        new.is_empty() || self.announce(new).await
+    }
+
+    /// Says where lanes stand; the answer names where to begin. False when the stream is gone.
+    async fn announce(&mut self, lanes: Vec<Lane>) -> bool {
         let open = v1::PublishOpen {
             session_epoch: self.epoch,
-            lanes: say::positions(&new).await,
+            lanes: say::positions(&lanes).await,
         };
-        self.lanes
-            .extend(new.into_iter().map(|lane| (lane.epoch(), lane)));
+        self.asked
+            .push_back(lanes.iter().map(Lane::epoch).collect());
         self.out.send(request(Body::Open(open))).await.is_ok()
     }
 
     async fn hear(&mut self, answer: v1::PublishResponse) {
-        for resume in answer.resumes {
-            self.resume(&resume).await;
+        // Every announcement has one answer, in order; one without any position is empty.
+        let answers_open = !answer.resumes.is_empty() || answer.acks.is_empty();
+        for resume in &answer.resumes {
+            self.resume(resume).await;
+        }
+        if let Some(asked) = answers_open.then(|| self.asked.pop_front()).flatten() {
+            let resumed = |epoch: &[u8; 16]| {
+                let mut resumes = answer.resumes.iter();
+                resumes.any(|resume| resume.epoch.as_ref() == epoch)
+            };
+            for epoch in asked.iter().filter(|epoch| !resumed(epoch)) {
+                self.not_resumed(epoch);
+            }
         }
         for ack in answer.acks {
             self.acknowledge(&ack);
@@ -178,12 +194,41 @@ impl Desk {
         let (out, epoch) = (self.out.clone(), lane.epoch());
         // Its files too; the receiver lives as long as the session.
         let _ = self.files.send(lane.clone()).await;
+        let delivery = Delivery::new(Arc::clone(&self.parts), lane, out, heard, self.max_frame);
         let task = self.tasks.spawn(async move {
-            if let Err(reason) = Delivery::new(lane, out, heard).run().await {
-                error!(%reason, "a lane can't be read; it is tried again with the next session");
-            }
+            delivery.run().await;
+            None
         });
         self.senders.insert(epoch, Sender { words, task });
+    }
+
+    /// The orchestrator does not know the lane's job, or not as this host's. While output may
+    /// still come the lane is announced again; once it is closed the answer stands.
+    fn not_resumed(&mut self, epoch: &[u8; 16]) {
+        let Some(lane) = self.lanes.get(epoch).cloned() else {
+            return;
+        };
+        let kind = lane.kind();
+        if kind == LaneKind::Log && lane.is_closed() {
+            return lane.refuse();
+        }
+        warn!(
+            ?kind,
+            "the orchestrator names no position for a lane; it is asked again"
+        );
+        self.tasks.spawn(async move {
+            let closed = async {
+                match kind {
+                    LaneKind::Log => lane.wait_closed().await,
+                    LaneKind::Audit | LaneKind::Job => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = closed => {}
+                () = sleep(ASK_AGAIN) => {}
+            }
+            Some(lane)
+        });
     }
 
     async fn report_revert(&self, lane: &Lane, durable: u64) {
@@ -237,208 +282,4 @@ async fn reverted(lane: &Lane, durable: u64) -> bool {
     lane.kind() != LaneKind::Log
         && durable > 0
         && lane.position().await.is_ok_and(|(_, next)| durable >= next)
-}
-
-/// What was sent and not acknowledged.
-#[derive(Debug, Default)]
-struct Flight {
-    frames: VecDeque<(u64, u64)>,
-    bytes: u64,
-}
-
-impl Flight {
-    fn launch(&mut self, last: u64, bytes: u64) {
-        self.frames.push_back((last, bytes));
-        self.bytes += bytes;
-    }
-
-    /// Takes off what is durable; its bytes.
-    fn settle(&mut self, durable: u64) -> u64 {
-        let before = self.bytes;
-        while let Some((_, bytes)) = self
-            .frames
-            .front()
-            .filter(|(last, _)| *last <= durable)
-            .copied()
-        {
-            self.frames.pop_front();
-            self.bytes -= bytes;
-        }
-        before - self.bytes
-    }
-
-    /// One frame may always fly, however large it is.
-    fn full(&self, window: u64) -> bool {
-        !self.frames.is_empty() && self.bytes >= window
-    }
-}
-
-/// One lane within one session.
-struct Delivery {
-    lane: Lane,
-    out: mpsc::Sender<v1::PublishRequest>,
-    words: watch::Receiver<Word>,
-    flight: Flight,
-    rewinds: u64,
-    settled: u64,
-    removable: u64,
-    last: Option<u64>,
-}
-
-impl Delivery {
-    fn new(
-        lane: Lane,
-        out: mpsc::Sender<v1::PublishRequest>,
-        words: watch::Receiver<Word>,
-    ) -> Self {
-        Self {
-            lane,
-            out,
-            words,
-            flight: Flight::default(),
-            rewinds: 0,
-            settled: 0,
-            removable: REMOVE_EVERY,
-            last: None,
-        }
-    }
-
-    async fn run(mut self) -> Result<(), LaneError> {
-        let mut reader = self.lane.reader().await;
-        let begin = self.words.borrow().durable.saturating_add(1);
-        reader.seek(begin).await?;
-        loop {
-            let word = *self.words.borrow_and_update();
-            self.obey(word, &mut reader).await?;
-            if self.last.is_some_and(|last| word.durable >= last) {
-                reader.acknowledge(word.durable).await?;
-                return Ok(());
-            }
-            let quiet = self.last.is_some() || self.flight.full(word.window);
-            if quiet {
-                if self.words.changed().await.is_err() {
-                    return Ok(());
-                }
-                continue;
-            }
-            match reader.read().await? {
-                Some(piece) => {
-                    if !self.send(piece).await {
-                        return Ok(());
-                    }
-                }
-                None => tokio::select! {
-                    () = reader.wait() => {}
-                    changed = self.words.changed() => if changed.is_err() { return Ok(()) },
-                },
-            }
-        }
-    }
-
-    async fn obey(&mut self, word: Word, reader: &mut LaneReader) -> Result<(), LaneError> {
-        if word.rewinds != self.rewinds {
-            (self.rewinds, self.last) = (word.rewinds, None);
-            self.flight = Flight::default();
-            reader.seek(word.durable.saturating_add(1)).await?;
-        }
-        self.removable += self.flight.settle(word.durable);
-        if word.durable == self.settled {
-            return Ok(());
-        }
-        self.settled = word.durable;
-        self.lane.delivered_up_to(word.durable);
-        if self.removable >= REMOVE_EVERY || self.flight.frames.is_empty() {
-            self.removable = 0;
-            reader.acknowledge(word.durable).await?;
-        }
-        Ok(())
-    }
-
-    /// False when the stream is gone.
-    async fn send(&mut self, piece: Piece) -> bool {
-        let frame = match piece {
-            Piece::Frame(frame) => self.frame(frame),
-            Piece::Lost(range) => match self.gap(range) {
-                Some(frame) => frame,
-                None => {
-                    let last = range.first.get().saturating_sub(1);
-                    self.lane.give_up_after(last);
-                    self.last = Some(last);
-                    return true;
-                }
-            },
-            Piece::Ended(last) => {
-                self.last = Some(last);
-                return true;
-            }
-        };
-        let last = frame.first_seq + u64::from(frame.record_count) - 1;
-        self.flight.launch(last, frame.payload.len() as u64);
-        self.out.send(request(Body::Frame(frame))).await.is_ok()
-    }
-
-    fn frame(&self, frame: Frame) -> v1::RecordFrame {
-        v1::RecordFrame {
-            lane: say::lane_kind(self.lane.kind()).into(),
-            epoch: self.lane.epoch().to_vec().into(),
-            first_seq: frame.header.first_seq.get(),
-            record_count: frame.header.record_count,
-            codec: match frame.header.codec {
-                Codec::Plain => v1::FrameCodec::Plain,
-                Codec::Zstd => v1::FrameCodec::Zstd,
-            }
-            .into(),
-            raw_bytes: frame.header.raw_bytes,
-            crc32c: frame.header.crc32c,
-            payload: frame.payload.into(),
-        }
-    }
-
-    /// Records that damage took: their numbers stay, and the first says how many they were.
-    fn gap(&self, lost: SeqRange) -> Option<v1::RecordFrame> {
-        let count = u32::try_from(lost.count())
-            .ok()
-            .filter(|count| u64::from(*count) <= MAX_GAP);
-        let Some(count) = count else {
-            error!(
-                first = lost.first.get(),
-                last = lost.last.get(),
-                "a damaged lane claims more lost records than it can have had; it is not delivered further"
-            );
-            return None;
-        };
-        error!(
-            first = lost.first.get(),
-            count, "records are lost by damage; a gap stands for them"
-        );
-        let payload = encode::gaps(count, sys::clock::unix_ms());
-        Some(v1::RecordFrame {
-            lane: say::lane_kind(self.lane.kind()).into(),
-            epoch: self.lane.epoch().to_vec().into(),
-            first_seq: lost.first.get(),
-            record_count: count,
-            codec: v1::FrameCodec::Plain.into(),
-            raw_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
-            crc32c: crc32c::crc32c(&payload),
-            payload: payload.into(),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_window_counts_bytes_in_flight_and_one_frame_always_flies() {
-        let mut flight = Flight::default();
-        assert!(!flight.full(0));
-        flight.launch(10, 100);
-        assert!(flight.full(100) && !flight.full(101));
-        flight.launch(20, 50);
-        assert_eq!(flight.settle(19), 100);
-        assert!(flight.full(50));
-        assert_eq!(flight.settle(20), 50);
-        assert!(!flight.full(0));
-    }
 }

@@ -23,9 +23,14 @@ pub(super) fn lane_kind(kind: LaneKind) -> v1::Lane {
     }
 }
 
-/// Where a lane stands; none when its folder can't be read now.
+/// Where a lane stands; none when its folder can't be read now. An attempt's lane is announced
+/// all the same: whatever its attendant did to it, the orchestrator's word ends the waiting.
 pub(super) async fn position(lane: &Lane) -> Option<v1::LanePosition> {
-    let (first_unacked_seq, next_seq) = lane.position().await.ok()?;
+    let (first_unacked_seq, next_seq) = match lane.position().await {
+        Ok(position) => position,
+        Err(_) if lane.kind() == LaneKind::Log => (1, 1),
+        Err(_) => return None,
+    };
     Some(v1::LanePosition {
         lane: lane_kind(lane.kind()).into(),
         epoch: lane.epoch().to_vec().into(),

@@ -164,11 +164,17 @@ impl Session {
     ) -> Self {
         let parts = Arc::clone(ears.parts);
         let (begun, files) = mpsc::channel(FILES);
+        let limits = welcome.limits.as_ref();
+        // Zero is what an orchestrator says that does not say.
+        let max_frame = limits
+            .map(|limits| limits.max_frame_bytes)
+            .filter(|bytes| *bytes > 0)
+            .unwrap_or(u32::MAX);
         let mut sides = JoinSet::new();
         let (publishing, channel, epoch) =
             (Arc::clone(&parts), bulk.clone(), welcome.session_epoch);
         sides.spawn(async move {
-            Side::Published(publish::publish(publishing, channel, epoch, begun).await)
+            Side::Published(publish::publish(publishing, channel, epoch, max_frame, begun).await)
         });
         let known = Known {
             agent: identity.agent,
@@ -221,10 +227,7 @@ impl Session {
             stream,
             bulk,
             epoch,
-            max_artifact: welcome
-                .limits
-                .as_ref()
-                .map_or(u64::MAX, |limits| limits.max_artifact_bytes),
+            max_artifact: limits.map_or(u64::MAX, |limits| limits.max_artifact_bytes),
             heartbeat,
             silence,
             sides,
@@ -275,7 +278,7 @@ impl Session {
                     Ok(Side::Rerooted(roots)) => return Ok(End::Rerooted(roots)),
                     Err(_) => return Err(Failure::Network("a part of the session ended".into())),
                 },
-                Some(lane) = self.files.recv() => self.upload(lane),
+                Some(lane) = self.files.recv() => self.upload(&parts, lane),
                 Some(_) = self.uploads.join_next() => {}
                 Some(wish) = ears.enrols.recv() => return Ok(End::Enrol(wish)),
                 () = told_to_stop(ears.stop) => {
@@ -286,8 +289,9 @@ impl Session {
         }
     }
 
-    fn upload(&mut self, lane: Lane) {
+    fn upload(&mut self, parts: &Arc<Parts>, lane: Lane) {
         self.uploads.spawn(blobs::deliver(
+            Arc::clone(parts),
             lane,
             self.bulk.clone(),
             self.epoch,

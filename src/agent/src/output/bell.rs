@@ -17,6 +17,10 @@ use crate::spool::{Lane, Lanes};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// Rings in one conversation for output that can't be opened. The first ones may come before the
+/// lane is there; who goes on has nothing to say, and is heard again after the longest pause.
+const MAX_FALSE: u32 = 8;
+
 /// Numberings of one attempt. An attendant that is started again begins at most one; more is no
 /// attendant of ours.
 const MAX_EPOCHS: usize = 8;
@@ -55,13 +59,16 @@ impl Bell {
         loop {
             match PacketSocket::connect(&self.places.socket) {
                 Ok(socket) => {
-                    pause = FIRST_PAUSE;
-                    match self.attend(&socket).await {
+                    match self.attend(&socket, &mut pause).await {
                         Ok(()) => {
                             debug!(attempt = %self.places.attempt, "the attendant closed its bell")
                         }
-                        Err(reason) => {
+                        Err(Deaf::Lost(reason)) => {
                             warn!(attempt = %self.places.attempt, %reason, "the attendant's bell is lost; its spool is read on")
+                        }
+                        Err(Deaf::Lies) => {
+                            pause = LONGEST_PAUSE;
+                            warn!(attempt = %self.places.attempt, "the attendant rings for output that is not there; it is not heard for a while, its spool is read on")
                         }
                     }
                     // What it wrote last may not have been rung for.
@@ -76,7 +83,8 @@ impl Bell {
         }
     }
 
-    async fn attend(&mut self, socket: &PacketSocket) -> Result<(), PacketError> {
+    async fn attend(&mut self, socket: &PacketSocket, pause: &mut Duration) -> Result<(), Deaf> {
+        let mut lies = 0;
         socket.send(&ToAttendant::Subscribe, &[]).await?;
         loop {
             tokio::select! {
@@ -85,14 +93,23 @@ impl Bell {
                     None => return Ok(()),
                 },
                 message = socket.recv::<FromAttendant>() => match message? {
-                    Some((message, _)) => self.take(message).await,
+                    Some((message, _)) => match self.take(message).await {
+                        true => *pause = FIRST_PAUSE,
+                        false => lies += 1,
+                    },
                     None => return Ok(()),
                 },
             }
+            if lies == MAX_FALSE {
+                return Err(Deaf::Lies);
+            }
+            // A bell that never stops must not keep robotd from everything else.
+            tokio::task::yield_now().await;
         }
     }
 
-    async fn take(&mut self, message: FromAttendant) {
+    /// False when there was nothing behind it.
+    async fn take(&mut self, message: FromAttendant) -> bool {
         match message {
             FromAttendant::Written {
                 epoch,
@@ -102,11 +119,12 @@ impl Bell {
             FromAttendant::SecretWanted { name } => {
                 // Full: the attendant waits until the ones before are answered. Closed: the job is over.
                 let _ = self.wanted.send(name).await;
+                true
             }
         }
     }
 
-    async fn rung(&mut self, epoch: [u8; 16], last_seq: u64) {
+    async fn rung(&mut self, epoch: [u8; 16], last_seq: u64) -> bool {
         let known = self
             .opened
             .borrow()
@@ -114,21 +132,37 @@ impl Bell {
             .find(|lane| lane.epoch() == epoch)
             .cloned();
         if let Some(lane) = known {
-            return lane.ring();
+            lane.ring();
+            return true;
         }
         if self.opened.borrow().len() >= MAX_EPOCHS {
-            return warn!(attempt = %self.places.attempt, "an attendant begins more numberings than it can have; ignored");
+            debug!(attempt = %self.places.attempt, "an attendant begins more numberings than it can have; ignored");
+            return false;
         }
         match Lane::of_attempt(self.places.attempt, self.places.folder.clone(), epoch).await {
             Ok(lane) => {
                 self.lanes.join(lane.clone());
                 self.opened.send_modify(|lanes| lanes.push(lane));
+                true
             }
-            // The next ring tries again; the job's end tries last.
-            Err(reason) if last_seq > 0 => {
-                warn!(attempt = %self.places.attempt, %reason, "the output of a job can't be opened yet")
+            Err(reason) => {
+                debug!(attempt = %self.places.attempt, %reason, "no output yet");
+                // Said before the first record, it is true. The job's end tries last.
+                last_seq == 0
             }
-            Err(reason) => debug!(attempt = %self.places.attempt, %reason, "no output yet"),
         }
+    }
+}
+
+/// Why an attendant is not heard any more.
+#[derive(Debug)]
+enum Deaf {
+    Lost(PacketError),
+    Lies,
+}
+
+impl From<PacketError> for Deaf {
+    fn from(error: PacketError) -> Self {
+        Self::Lost(error)
     }
 }

@@ -53,6 +53,8 @@ pub(crate) enum Delivered {
     },
     /// The lane can't be opened at all.
     Unreadable,
+    /// The orchestrator names no position for it.
+    Refused,
 }
 
 impl Output {
@@ -121,8 +123,12 @@ impl Output {
         for lane in lanes {
             let last = lane.wait_delivered().await;
             self.lanes.leave(lane.epoch());
-            if epoch == Some(lane.epoch()) && last < last_seq {
-                outcome = Delivered::Short { last };
+            match last {
+                None => outcome = Delivered::Refused,
+                Some(last) if epoch == Some(lane.epoch()) && last < last_seq => {
+                    outcome = Delivered::Short { last };
+                }
+                Some(_) => {}
             }
         }
         outcome

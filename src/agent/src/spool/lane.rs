@@ -1,14 +1,16 @@
 //! One lane as the link delivers it and as a job waits for it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use spool::{Epoch, Frame, LaneDir, LaneKey, Next, Reader, Seq, SeqRange};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::LaneError;
-use crate::ids::AttemptRef;
+use crate::ids::{AttemptRef, Sha256Hex};
 
 /// What a lane holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ struct Progress {
     last: Option<u64>,
     /// Every blob of an ended lane is at the orchestrator.
     blobs_done: bool,
+    /// The orchestrator does not take this lane.
+    refused: bool,
 }
 
 struct Shared {
@@ -51,6 +55,10 @@ struct Shared {
     progress: watch::Sender<Progress>,
     /// The orchestrator holds numbers that this host never gave or lost again.
     reverted: watch::Sender<bool>,
+    /// Files that are settled and can't be removed. At most as many as names are looked at.
+    stuck: std::sync::Mutex<BTreeSet<Sha256Hex>>,
+    /// A loss of records was told.
+    loss_told: AtomicBool,
 }
 
 /// A lane. Clones are the same one.
@@ -76,6 +84,8 @@ impl Lane {
             tail: watch::Sender::default(),
             progress: watch::Sender::default(),
             reverted: watch::Sender::default(),
+            stuck: std::sync::Mutex::default(),
+            loss_told: AtomicBool::new(false),
         })))
     }
 
@@ -133,6 +143,16 @@ impl Lane {
         self.0.tail.send_modify(|tail| tail.closed = true);
     }
 
+    /// Whether it will not be written any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.tail.borrow().closed
+    }
+
+    /// Waits for the closing.
+    pub(crate) async fn wait_closed(&self) {
+        let _ = self.0.tail.subscribe().wait_for(|tail| tail.closed).await;
+    }
+
     /// Waits for the next ring or the closing; true when it is closed.
     pub(crate) async fn rung(&self, seen: &mut Option<u64>) -> bool {
         let mut tail = self.0.tail.subscribe();
@@ -160,6 +180,8 @@ impl Lane {
             guard: Some(Arc::clone(&self.0.reader).lock_owned().await),
             lane: self.clone(),
             tail: self.0.tail.subscribe(),
+            passed: self.0.progress.borrow().durable,
+            trouble_told: false,
         }
     }
 
@@ -190,18 +212,40 @@ impl Lane {
         let _ = progress.wait_for(|progress| progress.durable >= seq).await;
     }
 
-    /// Waits until the closed lane is delivered with all its blobs; the last record.
-    pub(crate) async fn wait_delivered(&self) -> u64 {
+    /// The orchestrator names no position for it: nothing of it can be delivered.
+    pub(crate) fn refuse(&self) {
+        self.0
+            .progress
+            .send_modify(|progress| progress.refused = true);
+    }
+
+    /// Waits until the closed lane is delivered with all its blobs; the last record, none when the
+    /// orchestrator does not take it.
+    pub(crate) async fn wait_delivered(&self) -> Option<u64> {
         let mut progress = self.0.progress.subscribe();
         let done = |progress: &Progress| {
-            progress.blobs_done && progress.last.is_some_and(|last| progress.durable >= last)
+            let delivered = progress.last.is_some_and(|last| progress.durable >= last);
+            progress.refused || (progress.blobs_done && delivered)
         };
-        progress
-            .wait_for(done)
-            .await
-            .ok()
-            .and_then(|progress| progress.last)
-            .unwrap_or(0)
+        let progress = progress.wait_for(done).await.ok()?;
+        progress.last.filter(|_| !progress.refused)
+    }
+
+    /// True the first time: a loss is told once per lane, not per session.
+    pub(crate) fn first_loss(&self) -> bool {
+        !self.0.loss_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// A settled file that stays where it is.
+    pub(super) fn stuck(&self, sha256: Sha256Hex) {
+        let mut stuck = self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        stuck.insert(sha256);
+    }
+
+    /// Whether a file is settled.
+    pub(super) fn is_stuck(&self, sha256: &Sha256Hex) -> bool {
+        let stuck = self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        stuck.contains(sha256)
     }
 
     /// The orchestrator has numbers of this epoch that were not given yet: they can't be used.
@@ -232,6 +276,10 @@ pub(crate) struct LaneReader {
     guard: Option<OwnedMutexGuard<Reader>>,
     lane: Lane,
     tail: watch::Receiver<Tail>,
+    /// The last record that was read.
+    passed: u64,
+    /// Every ring of a hostile attendant leads to the same segment.
+    trouble_told: bool,
 }
 
 impl LaneReader {
@@ -242,8 +290,16 @@ impl LaneReader {
             // Seen before reading: a ring in between wakes the wait.
             let tail = *self.tail.borrow_and_update();
             match self.work(Reader::read).await? {
-                Ok(Next::Frame(frame)) => return Ok(Some(Piece::Frame(frame))),
-                Ok(Next::Lost(range)) => return Ok(Some(Piece::Lost(range))),
+                Ok(Next::Frame(frame)) => {
+                    let count = u64::from(frame.header.record_count);
+                    let before = frame.header.first_seq.get().saturating_sub(1);
+                    self.passed = before.saturating_add(count);
+                    return Ok(Some(Piece::Frame(frame)));
+                }
+                Ok(Next::Lost(range)) => {
+                    self.passed = range.last.get();
+                    return Ok(Some(Piece::Lost(range)));
+                }
                 Ok(Next::Ended(last)) => return Ok(Some(self.ended(last.get()))),
                 Ok(Next::Waiting) if tail.closed => {
                     let last = self.next_seq().await?.saturating_sub(1);
@@ -251,7 +307,7 @@ impl LaneReader {
                 }
                 Ok(Next::Waiting) => return Ok(None),
                 Err(reason) => {
-                    warn!(lane = %self.lane.0.folder.display(), %reason, "a segment can't be read; its records become a gap if later ones are there");
+                    self.tell_trouble(&reason);
                     if self
                         .work(Reader::abandon_segment)
                         .await?
@@ -259,7 +315,8 @@ impl LaneReader {
                     {
                         continue;
                     }
-                    return Ok(tail.closed.then(|| self.ended(0)));
+                    let passed = self.passed;
+                    return Ok(tail.closed.then(|| self.ended(passed)));
                 }
             }
         }
@@ -271,6 +328,14 @@ impl LaneReader {
         let _ = self.tail.changed().await;
     }
 
+    fn tell_trouble(&mut self, reason: &spool::ReadError) {
+        let lane = self.lane.0.folder.display();
+        if std::mem::replace(&mut self.trouble_told, true) {
+            return debug!(%lane, %reason, "a segment can't be read, as before");
+        }
+        warn!(%lane, %reason, "a segment can't be read; its records become a gap if later ones are there");
+    }
+
     fn ended(&self, last: u64) -> Piece {
         self.lane.give_up_after(last);
         Piece::Ended(last)
@@ -278,6 +343,7 @@ impl LaneReader {
 
     /// Goes to a record.
     pub(crate) async fn seek(&mut self, seq: u64) -> Result<(), LaneError> {
+        self.passed = seq.saturating_sub(1);
         Ok(self
             .work(move |reader| reader.seek(Seq::new(seq)))
             .await??)

@@ -15,7 +15,7 @@ use wire::v1;
 use crate::robotd::Places;
 
 pub(crate) struct Attendant {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     writer: Writer,
     bell: Sender<FromAttendant>,
     wake: std::sync::Arc<sys::poll::Event>,
@@ -123,6 +123,23 @@ impl Attendant {
             .send(FromAttendant::SecretWanted { name: name.into() })
             .unwrap();
         self.wake.raise().unwrap();
+    }
+
+    /// Says anything.
+    pub(crate) fn lie(&self, message: FromAttendant) {
+        self.bell.send(message).unwrap();
+        self.wake.raise().unwrap();
+    }
+
+    /// Its segment files, oldest first.
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        let items = fs::read_dir(&self.folder).unwrap();
+        let mut found: Vec<_> = items
+            .map(|item| item.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "seg"))
+            .collect();
+        found.sort();
+        found
     }
 
     fn ring(&self, ended: bool) {

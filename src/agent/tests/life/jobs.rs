@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use agent::control::{Ask, Reply};
+use events::Code;
 use order::Phase;
 use privsep::Refusal;
 use privsep::broker::{Request, StopMode};
@@ -72,6 +73,16 @@ async fn a_job_goes_from_offer_to_report_with_its_package_output_file_and_secret
             Some(&b"a picture"[..])
         );
         assert_eq!(seen.released.len(), 1);
+        for code in [
+            Code::LicenseTakeAvailableRobotOk,
+            Code::LicenseRobotReleaseOk,
+        ] {
+            let told = Orchestrator::events(seen, code);
+            assert!(
+                told.is_empty(),
+                "the orchestrator records its own: {told:?}"
+            );
+        }
         use v1::JobPhase::{
             Accepted, LicenseLeased, LicenseReturned, PackageReady, Reported, Running, Started,
             Wiped,

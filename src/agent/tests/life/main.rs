@@ -9,7 +9,10 @@ mod orchestrator;
 mod pki;
 mod robotd;
 
+mod asked;
+mod disk;
 mod enrolment;
+mod hostile;
 mod jobs;
 mod outages;
 
@@ -21,15 +24,19 @@ use robotd::{Places, Robotd};
 
 /// An enrolled host that is online.
 struct Host {
-    places: Places,
+    // Ends first: it would make its files again while they are removed.
+    robotd: Option<Robotd>,
     broker: Broker,
     orchestrator: Shared,
-    robotd: Option<Robotd>,
+    places: Places,
 }
 
 impl Host {
     async fn online() -> Self {
-        let places = Places::new();
+        Self::online_in(Places::new()).await
+    }
+
+    async fn online_in(places: Places) -> Self {
         let orchestrator = Orchestrator::start().await;
         let broker = Broker::start(&places.broker, orchestrator.agent);
         let mut host = Self {

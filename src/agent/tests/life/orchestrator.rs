@@ -51,6 +51,8 @@ pub(crate) struct Seen {
     pub(crate) packages: BTreeMap<Sha256Hex, Vec<u8>>,
     /// Where package streams began.
     pub(crate) fetches: Vec<u64>,
+    /// Names no position for lanes of attempts.
+    pub(crate) refuse_output: bool,
     /// Breaks the next package stream after so many bytes.
     pub(crate) break_fetch: Option<usize>,
     pub(crate) free: u32,
@@ -189,8 +191,19 @@ impl Orchestrator {
         self.with(|seen| say(seen, 0, body));
     }
 
-    /// Offers a job; its attempt.
+    /// Offers a job when there is a free slot; its attempt.
     pub(crate) async fn offer(&self, package: &[u8]) -> AttemptRef {
+        self.wait("a heartbeat with a free slot", |seen| {
+            seen.said.iter().rev().find_map(|said| {
+                matches!(said, Said::Heartbeat(beat) if beat.free_slots > 0).then_some(())
+            })
+        })
+        .await;
+        self.offer_at_once(package).await
+    }
+
+    /// Offers a job, come what may.
+    pub(crate) async fn offer_at_once(&self, package: &[u8]) -> AttemptRef {
         let attempt = AttemptRef {
             job: JobId::new(),
             number: 1,
@@ -201,12 +214,6 @@ impl Orchestrator {
             seen.orders
                 .insert(attempt.job, format!("order of {attempt}").into_bytes());
         });
-        self.wait("a heartbeat with a free slot", |seen| {
-            seen.said.iter().rev().find_map(|said| {
-                matches!(said, Said::Heartbeat(beat) if beat.free_slots > 0).then_some(())
-            })
-        })
-        .await;
         self.say(Say::JobOffer(v1::JobOffer {
             job: Some(job_ref(attempt)),
             package_sha256: sha256.0.to_vec().into(),
@@ -249,6 +256,33 @@ impl Orchestrator {
                 Some(v1::record::Body::Log(line)) => {
                     Some(String::from_utf8(line.text.to_vec()).unwrap())
                 }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Codes and bodies of the AUDIT lane, in no order.
+    pub(crate) fn events(seen: &Seen, code: events::Code) -> Vec<String> {
+        let records = seen.lanes.values().flat_map(|lane| &lane.records);
+        records
+            .filter_map(|record| match &record.body {
+                Some(v1::record::Body::Event(event)) if event.code == code.number() => {
+                    Some(String::from_utf8(event.body.to_vec()).unwrap())
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Records that gaps stand for, in the lanes of an attempt.
+    pub(crate) fn gaps(seen: &Seen, attempt: AttemptRef) -> Vec<(u64, v1::GapReason)> {
+        let lanes = seen.lanes.values();
+        let records = lanes
+            .filter(|lane| lane.attempt == Some(attempt))
+            .flat_map(|lane| &lane.records);
+        records
+            .filter_map(|record| match &record.body {
+                Some(v1::record::Body::Gap(gap)) => Some((gap.records, gap.reason())),
                 _ => None,
             })
             .collect()
@@ -443,7 +477,7 @@ impl Seen {
             minor: 1,
             heartbeat_interval: Some(seconds(Duration::from_millis(500))),
             silence_limit: Some(seconds(Duration::from_secs(10))),
-            lanes: hello.lanes.iter().map(|lane| self.resume(lane)).collect(),
+            lanes: self.resumes(&hello.lanes),
             jobs: verdicts.collect(),
             limits: Some(v1::Limits {
                 max_message_bytes: 262_144,
@@ -463,6 +497,15 @@ impl Seen {
             durable_seq: lane.durable,
             window_bytes: 4096,
         }
+    }
+
+    fn resumes(&mut self, lanes: &[v1::LanePosition]) -> Vec<v1::LaneResume> {
+        let refuse = self.refuse_output;
+        lanes
+            .iter()
+            .filter(|lane| !refuse || lane.job.is_none())
+            .map(|lane| self.resume(lane))
+            .collect()
     }
 
     fn take(&mut self, frame: &v1::RecordFrame) -> v1::LaneAck {
@@ -607,7 +650,7 @@ impl LinkService for Shared {
                 let answer = own.with(|seen| match message.body {
                     Some(v1::publish_request::Body::Open(open)) => v1::PublishResponse {
                         acks: vec![],
-                        resumes: open.lanes.iter().map(|lane| seen.resume(lane)).collect(),
+                        resumes: seen.resumes(&open.lanes),
                     },
                     Some(v1::publish_request::Body::Frame(frame)) => v1::PublishResponse {
                         acks: vec![seen.take(&frame)],

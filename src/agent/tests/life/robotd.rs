@@ -15,6 +15,8 @@ pub(crate) struct Places {
     pub(crate) broker: PathBuf,
     config: PathBuf,
     pub(crate) log: PathBuf,
+    /// Where a service manager would listen.
+    pub(crate) notify: PathBuf,
 }
 
 impl Places {
@@ -32,7 +34,7 @@ impl Places {
             "state-dir = {state:?}\nruntime-dir = {run:?}\nbroker-socket = {broker:?}\nlog-level = \"debug\"\n[admission]\nmin-free-mib = 64\n[link]\nbackoff-max-s = 1\n",
         );
         fs::write(&config, text).unwrap();
-        let log = at("log");
+        let (log, notify) = (at("log"), at("notify"));
         Self {
             _folder: folder,
             state,
@@ -40,6 +42,7 @@ impl Places {
             broker,
             config,
             log,
+            notify,
         }
     }
 }
@@ -61,6 +64,7 @@ impl Robotd {
             .arg("--config")
             .arg(&places.config)
             .env_remove("JOURNAL_STREAM")
+            .env("NOTIFY_SOCKET", &places.notify)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -202,7 +202,7 @@ impl Attempt {
         let event = event
             .with("pool", self.entry.offer.pool.as_str())
             .with("reason", denial.detail.as_str());
-        self.parts.audit.report_for(self.attempt(), event).await;
+        self.parts.audit.tell_journal(self.attempt(), event).await;
     }
 
     async fn not_entitled(&mut self, denial: &Denial) -> Ending {
@@ -227,7 +227,7 @@ impl Attempt {
             .with("pool", grant.pool.as_str())
             .with("lease", grant.lease.to_string())
             .with("fence", grant.fence);
-        self.parts.audit.report_for(self.attempt(), event).await;
+        self.parts.audit.tell_journal(self.attempt(), event).await;
         Ok(())
     }
 }

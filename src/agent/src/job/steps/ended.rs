@@ -49,7 +49,7 @@ impl Attempt {
         } else {
             event.with("reason", "the lease had ended before the job did")
         };
-        self.parts.audit.report_for(self.attempt(), event).await;
+        self.parts.audit.tell_journal(self.attempt(), event).await;
         Ok(())
     }
 
@@ -98,6 +98,10 @@ impl Attempt {
             Delivered::Whole => return,
             Delivered::Short { last: found } => {
                 format!("records after {found} of {last} are not in the spool")
+            }
+            Delivered::Refused => {
+                "the orchestrator names no position for the job's output and does not take it"
+                    .to_owned()
             }
             Delivered::Unreadable => format!("the spool with {last} records can't be opened"),
         };
