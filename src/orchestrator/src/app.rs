@@ -295,7 +295,8 @@ fn server() -> Server {
         .initial_stream_window_size(Some(1 << 20))
         .initial_connection_window_size(Some(2 << 20))
         .max_frame_size(Some(64 << 10))
-        .max_concurrent_streams(Some(64))
+        .http2_max_header_list_size(Some(config::MAX_HEADERS))
+        .max_concurrent_streams(Some(config::MAX_STREAMS))
 }
 
 fn serve_link(app: &Arc<App>, listener: TcpListener, stop: watch::Receiver<bool>) -> Task {
@@ -333,7 +334,7 @@ fn serve_enrolment(app: &Arc<App>, listener: TcpListener, stop: watch::Receiver<
         app.connections.clone(),
         None,
     );
-    let service = EnrollmentServiceServer::new(Enrollment(app.clone()))
+    let service = EnrollmentServiceServer::new(Enrollment::new(app.clone()))
         .max_decoding_message_size(config::MAX_CONTROL);
     let router = server()
         .timeout(config::HANDSHAKE_LIMIT)

@@ -55,6 +55,17 @@ pub(crate) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Handshakes at the same time; more wait in the kernel's backlog.
 pub(crate) const HANDSHAKES_AT_ONCE: usize = 256;
 
+/// Enrolments at the same time; a refused one keeps its place for [`ENROLMENT_PAUSE`].
+pub(crate) const ENROLMENTS_AT_ONCE: usize = 16;
+/// How long the answer to a refused enrolment is held back.
+pub(crate) const ENROLMENT_PAUSE: Duration = Duration::from_millis(500);
+/// That there are too many tries is noted this often at most.
+pub(crate) const ENROLMENT_NOTE_EVERY: Duration = Duration::from_secs(60);
+
+/// Headers of one call, after decompression; ours have a few hundred bytes.
+pub(crate) const MAX_HEADERS: u32 = 16 << 10;
+/// Calls at the same time on one connection.
+pub(crate) const MAX_STREAMS: u32 = 64;
 /// Largest control message.
 pub(crate) const MAX_CONTROL: usize = 256 << 10;
 /// Largest bulk message.

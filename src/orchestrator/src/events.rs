@@ -16,7 +16,9 @@ pub(crate) const LICENSE_EXPIRED: Code = Code::LicenseRobotTimeoutRelease;
 pub(crate) const LICENSE_POOL_SET: Code = Code::LicenseSet;
 
 pub(crate) const TOKEN_CREATED: Code = Code::TokenCreated;
-pub(crate) const ENROLL_REFUSED: Code = Code::TokenRefused;
+pub(crate) const TOKEN_REFUSED: Code = Code::TokenRefused;
+pub(crate) const ENROLMENT_REFUSED: Code = Code::AgentEnrolmentRefused;
+pub(crate) const MESSAGE_MALFORMED: Code = Code::MessageMalformed;
 pub(crate) const AGENT_ENROLLED: Code = Code::AgentEnrolled;
 pub(crate) const AGENT_REVOKED: Code = Code::AgentRevoked;
 pub(crate) const CERTIFICATE_RENEWED: Code = Code::AgentCertificateRenewed;

@@ -1,8 +1,18 @@
 //! The whole server over real TLS, with an agent that is made of the wire's types.
 
 mod agent;
+mod attempts;
+mod commands;
+mod disk;
+mod enrolment;
+mod hostile;
 mod identity;
 mod leases;
 mod life;
 mod output;
+mod publisher;
+mod recovery;
+mod results;
 mod server;
+mod shown;
+mod tls;

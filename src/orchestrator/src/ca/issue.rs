@@ -17,7 +17,6 @@ use zeroize::Zeroizing;
 use super::root::{BACKDATED, Ca, at, failed};
 use crate::archive::hex;
 use crate::clock::Clock;
-use crate::config;
 use crate::core::millis;
 use crate::durable;
 use crate::refused::Refused;
@@ -87,13 +86,18 @@ impl Request {
 impl Ca {
     /// A certificate for the key of `request` in the name of `agent`; every name in the request is
     /// ignored.
-    pub(crate) fn issue_agent(&self, request: &Request, agent: AgentId) -> Result<Issued, Refused> {
+    pub(crate) fn issue_agent(
+        &self,
+        request: &Request,
+        agent: AgentId,
+        valid: Duration,
+    ) -> Result<Issued, Refused> {
         let uri = format!("spiffe://{}/agent/{agent}", self.domain());
         let uri = uri
             .try_into()
             .map_err(|error| failed("the agent's name can't be written", &error))?;
         let serial = new_serial()?;
-        let mut params = leaf(&serial, config::AGENT_CERT_TTL, &format!("agent {agent}"));
+        let mut params = leaf(&serial, valid, &format!("agent {agent}"));
         params.subject_alt_names = vec![SanType::URI(uri)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let not_after_ms = u64::try_from(params.not_after.unix_timestamp()).unwrap_or(0) * 1000;

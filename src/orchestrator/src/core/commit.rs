@@ -3,6 +3,7 @@
 use order::{AgentId, AttemptRef, Phase, Signed};
 use wire::v1;
 
+use super::job::State;
 use super::session::attempt_of;
 use super::{Core, Stored};
 use crate::events::{self, Event};
@@ -90,13 +91,18 @@ impl Core {
     pub(crate) fn commit(&mut self, gained: &[Committed]) -> Result<(), Refused> {
         for lane in gained {
             for (_, row) in &lane.rows {
-                if let Row::JobEvent {
+                let Row::JobEvent {
                     attempt,
-                    result: Some(result),
+                    phase: Phase::Reported,
+                    result,
                     ..
                 } = row
-                {
-                    self.take_result(lane.lane.agent, *attempt, result)?;
+                else {
+                    continue;
+                };
+                match result {
+                    Some(result) => self.take_result(lane.lane.agent, *attempt, result)?,
+                    None => self.take_unproven(lane.lane.agent, *attempt)?,
                 }
             }
         }
@@ -149,17 +155,40 @@ impl Core {
                     .agent(agent)
                     .job(attempt.job);
                 self.record(event);
-                let current = self.jobs.get(&attempt.job).is_some_and(|job| {
-                    job.attempt() == attempt
-                        && job.progress.agent == Some(agent)
-                        && job.progress.state == super::job::State::Started
-                });
-                if current {
+                if self.is_started_by(agent, attempt) {
                     self.lost(attempt, "RESULT_SIGNATURE_INVALID", why);
                 }
                 Ok(())
             }
         }
+    }
+
+    /// The agent found a start that nobody can prove any more. Whether the bot ran is not known,
+    /// so the attempt ends here and is never run again; its license comes back when the agent
+    /// returns it or when it expires.
+    fn take_unproven(&mut self, agent: AgentId, attempt: AttemptRef) -> Result<(), Refused> {
+        if !self.is_started_by(agent, attempt) {
+            return Ok(());
+        }
+        let now = self.now();
+        let store = &self.store;
+        store.atomically(|| {
+            store.set_reported(attempt, now)?;
+            store.put_phase(attempt, Phase::Reported, now)
+        })?;
+        let detail =
+            "the agent or its broker was restarted at the start; whether it ran is not known";
+        self.lost(attempt, "UNKNOWN_START", detail);
+        self.slot_came_free(agent);
+        Ok(())
+    }
+
+    fn is_started_by(&self, agent: AgentId, attempt: AttemptRef) -> bool {
+        self.jobs.get(&attempt.job).is_some_and(|job| {
+            job.attempt() == attempt
+                && job.progress.agent == Some(agent)
+                && job.progress.state == State::Started
+        })
     }
 
     /// An artifact is complete: jobs that wait for it may end.

@@ -1,6 +1,6 @@
 //! How jobs end: complete, stopped before the start, or given up.
 
-use order::{AttemptRef, JobId, JobResult, Outcome, Phase, Purpose, Signed};
+use order::{AgentId, AttemptRef, JobId, JobResult, Outcome, Phase, Purpose, Signed};
 use serde_json::json;
 use wire::v1;
 
@@ -122,13 +122,18 @@ impl Core {
     /// A started attempt that will never report. Its license stays held until it expires: the bot
     /// may still run.
     pub(super) fn lost(&mut self, attempt: AttemptRef, code: &str, detail: &str) {
-        let event = Event::own(
-            events::ATTEMPT_LOST,
-            self.now(),
-            format!("{attempt}: {detail}"),
-        )
-        .job(attempt.job);
-        self.record(event);
+        let text = format!("{attempt}: {detail}");
+        let event = Event::own(events::ATTEMPT_LOST, self.now(), text)
+            .job(attempt.job)
+            .entity(code);
+        let agent = self
+            .jobs
+            .get(&attempt.job)
+            .and_then(|job| job.progress.agent);
+        self.record(match agent {
+            Some(agent) => event.agent(agent),
+            None => event,
+        });
         self.end_now(attempt.job, Outcome::Interrupted, code, detail);
     }
 
@@ -382,11 +387,16 @@ impl Core {
             if let Some(job) = self.jobs.get_mut(&attempt.job) {
                 job.last_progress = boot_ms;
             }
-            if let Some(online) = self.online.get_mut(&agent) {
-                online.free_slots = (online.free_slots + 1).min(online.slots);
-                online.openings += 1;
-            }
+            self.slot_came_free(agent);
         }
         Ok(())
+    }
+
+    /// An attempt left its slot: what the agent rejected for want of one may be offered again.
+    pub(super) fn slot_came_free(&mut self, agent: AgentId) {
+        if let Some(online) = self.online.get_mut(&agent) {
+            online.free_slots = (online.free_slots + 1).min(online.slots);
+            online.openings += 1;
+        }
     }
 }

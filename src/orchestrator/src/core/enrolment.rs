@@ -73,11 +73,20 @@ impl Core {
         let now = self.now();
         let done = self.try_enroll(request, now);
         if let Err(refused) = &done {
-            let text = format!("enrolment from {} refused: {refused}", request.from);
-            let event = Event::own(events::ENROLL_REFUSED, now, text).entity(&refused.code);
-            self.record(event);
+            self.enrolment_refused(&request.from, refused);
         }
         done
+    }
+
+    /// Notes who was refused: a bad token by its own event, a bad request by another.
+    pub(crate) fn enrolment_refused(&mut self, from: &str, refused: &Refused) {
+        let code = match refused.kind {
+            Kind::Unproven => events::TOKEN_REFUSED,
+            _ => events::ENROLMENT_REFUSED,
+        };
+        let text = format!("enrolment from {from} refused: {refused}");
+        let event = Event::own(code, self.now(), text).entity(&refused.code);
+        self.record(event);
     }
 
     fn try_enroll(&mut self, request: &Enrolled, now: u64) -> Result<AgentId, Refused> {

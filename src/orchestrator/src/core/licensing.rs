@@ -141,9 +141,11 @@ impl Core {
         reason: v1::LeaseDenialReason,
         detail: &str,
     ) {
+        // Once per attempt, and who asks for what is another's hides nothing of its owner's.
         let repeated = self
             .jobs
             .get_mut(&attempt.job)
+            .filter(|job| job.attempt() == attempt && job.progress.agent == Some(agent))
             .is_some_and(|job| std::mem::replace(&mut job.denial_noted, true));
         if !repeated {
             let text = format!(
@@ -293,27 +295,40 @@ impl Core {
         match self.leases.releasable(id, release.fence, agent) {
             Ok(held) => self.end_lease(&held, "released", events::LICENSE_RELEASED),
             Err(_) if self.was_released(agent, id, release.fence) => Ok(()),
-            Err(denial) => {
-                let text = format!("agent {agent} released lease {id}, which it does not hold");
-                let event = Event::own(events::LICENSE_RELEASE_FAILED, self.now(), text)
-                    .agent(agent)
-                    .entity(id)
-                    .data(json!({"fence": release.fence}));
-                self.record(event);
-                let code = match denial {
-                    Denial::Gone => "LEASE_UNKNOWN",
-                    Denial::StaleFence => "STALE_FENCE",
-                    Denial::NotYours => "LEASE_NOT_YOURS",
-                };
-                Err(Refused::state(code, format!("lease {id} is not held")))
-            }
+            Err(denial) => Err(self.release_failed(agent, id, release.fence, denial)),
         }
     }
 
-    /// A release that is repeated because its answer was lost.
+    /// Agents repeat a release until they hear of it; the failure is one event.
+    fn release_failed(
+        &mut self,
+        agent: AgentId,
+        id: LeaseId,
+        fence: u64,
+        denial: Denial,
+    ) -> Refused {
+        let code = match denial {
+            Denial::Gone => "LEASE_UNKNOWN",
+            Denial::StaleFence => "STALE_FENCE",
+            Denial::NotYours => "LEASE_NOT_YOURS",
+        };
+        let text = format!("agent {agent} released lease {id}, which it does not hold: {code}");
+        let event = Event::own(events::LICENSE_RELEASE_FAILED, self.now(), text)
+            .agent(agent)
+            .entity(id)
+            .data(json!({"fence": fence}));
+        if !self.store.has_event(&event).unwrap_or(false) {
+            self.record(event);
+        }
+        Refused::state(code, format!("lease {id} is not held"))
+    }
+
+    /// A release that comes again because its answer was lost, or of a license that came back with
+    /// the rejection of its start.
     fn was_released(&self, agent: AgentId, id: LeaseId, fence: u64) -> bool {
         matches!(self.store.lease(id), Ok(Some(row))
-            if row.agent == agent && row.fence == fence && row.ended_how.as_deref() == Some("released"))
+            if row.agent == agent && row.fence == fence
+                && matches!(row.ended_how.as_deref(), Some("released" | "returned")))
     }
 
     fn end_lease(&mut self, held: &Held, how: &str, code: ::events::Code) -> Result<(), Refused> {
@@ -327,7 +342,7 @@ impl Core {
         let store = &self.store;
         store.atomically(|| {
             store.end_lease(held.id, how, now)?;
-            if how == "released" {
+            if code == events::LICENSE_RELEASED {
                 store.put_phase(held.attempt, Phase::LicenseReturned, now)?;
             }
             store.put_event(&event)

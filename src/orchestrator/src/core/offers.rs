@@ -66,17 +66,22 @@ impl Core {
             store.put_phase(attempt, Phase::Accepted, now)
         })?;
         match taken {
-            Taken::Denied(code) => Err(denied(code, attempt)),
-            Taken::Repeated => Ok(()),
-            Taken::Moved => {
-                if let Some(job) = self.jobs.get_mut(&attempt.job) {
-                    job.accepted = Some(Accepted {
-                        challenge: accept.broker_challenge.to_vec(),
-                    });
-                }
-                Ok(())
-            }
+            Taken::Denied(code) => return Err(denied(code, attempt)),
+            Taken::Repeated if self.state_of(attempt) != Some(State::Accepted) => return Ok(()),
+            // The reservation was renewed while the job waited for a license, or its broker was
+            // restarted: an order with the old challenge would be refused there.
+            Taken::Repeated => self.store.atomically(|| {
+                let store = &self.store;
+                store.set_accepted(attempt, &accept.account, &accept.broker_challenge)
+            })?,
+            Taken::Moved => {}
         }
+        if let Some(job) = self.jobs.get_mut(&attempt.job) {
+            job.accepted = Some(Accepted {
+                challenge: accept.broker_challenge.to_vec(),
+            });
+        }
+        Ok(())
     }
 
     fn rejected(

@@ -132,10 +132,11 @@ impl Core {
         }
     }
 
-    /// An attempt that is not going on any more: forgotten when its result is here, stopped else.
+    /// An attempt that is not going on any more: forgotten when its agent has reported it, with or
+    /// without a result; stopped else.
     fn judge_ended(&self, attempt: AttemptRef) -> v1::JobAction {
         match self.store.attempt(attempt) {
-            Ok(Some(row)) if row.result.is_some() => v1::JobAction::Forget,
+            Ok(Some(row)) if row.reported_ms.is_some() => v1::JobAction::Forget,
             _ => v1::JobAction::Stop,
         }
     }

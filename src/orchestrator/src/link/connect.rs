@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 use wire::v1;
 use wire::v1::connect_request::Body as Said;
 
-use super::Answers;
+use super::{Answers, malformed};
 use crate::app::App;
 use crate::config;
 use crate::core::Body;
@@ -25,7 +25,11 @@ pub(super) async fn connect(
 ) -> Result<Answers<v1::ConnectResponse>, Status> {
     let first = tokio::time::timeout(config::HANDSHAKE_LIMIT, said.message())
         .await
-        .map_err(|_| Refused::unavailable("HELLO_MISSING", "no Hello within 10 s"))??;
+        .map_err(|_| Refused::unavailable("HELLO_MISSING", "no Hello within 10 s"))?;
+    let first = match first {
+        Ok(first) => first,
+        Err(status) => return Err(malformed(&app, agent, status).await),
+    };
     let Some(v1::ConnectRequest {
         message_seq,
         body: Some(Said::Hello(hello)),
@@ -40,7 +44,22 @@ pub(super) async fn connect(
         .ask(move |core| core.hello(agent, hello, outbox))
         .await??;
     let handled = Arc::new(AtomicU64::new(message_seq));
-    tokio::spawn(serve(app, agent, epoch, said, refusals, handled.clone()));
+    // The last word: why the stream ended, when it was the agent's message that ended it. It is
+    // there before the outbox closes, which ends what comes first.
+    let (last, mut words) = mpsc::channel(1);
+    let handling = handled.clone();
+    tokio::spawn(async move {
+        if let Err(status) = serve(&app, agent, epoch, said, refusals, handling).await {
+            let status = malformed(&app, agent, status).await;
+            drop(last.send(Err(status)).await);
+        }
+        let gone = app.desk.ask(move |core| core.goodbye(agent, epoch)).await;
+        if let Err(refused) = gone {
+            tracing::debug!(%agent, epoch, %refused, "the session's end was not noted");
+        }
+    });
+    // Asked only when nothing else comes: a session that was superseded ends at once.
+    let last_words = tokio_stream::iter(std::iter::from_fn(move || words.try_recv().ok()));
     let mut sent = 0;
     let numbered = ReceiverStream::new(messages).map(move |body| {
         sent += 1;
@@ -50,29 +69,30 @@ pub(super) async fn connect(
             body: Some(body),
         })
     });
-    Ok(Box::pin(numbered))
+    Ok(Box::pin(numbered.chain(last_words)))
 }
 
-/// Reads until the agent is silent, gone or superseded.
+/// Reads until the agent is silent, gone or superseded; an error when its stream can't be read
+/// any more.
 async fn serve(
-    app: Arc<App>,
+    app: &App,
     agent: AgentId,
     epoch: u64,
     mut said: Streaming<v1::ConnectRequest>,
     refusals: mpsc::WeakSender<Body>,
     handled: Arc<AtomicU64>,
-) {
+) -> Result<(), Status> {
     loop {
         let message = match tokio::time::timeout(config::SILENCE, said.message()).await {
             Ok(Ok(Some(message))) => message,
-            Ok(Ok(None)) => break,
+            Ok(Ok(None)) => return Ok(()),
             Ok(Err(status)) => {
                 tracing::info!(%agent, epoch, code = ?status.code(), message = status.message(), "the control stream broke");
-                break;
+                return Err(status);
             }
             Err(_) => {
                 tracing::info!(%agent, epoch, "the agent is silent");
-                break;
+                return Ok(());
             }
         };
         let seq = message.message_seq;
@@ -93,15 +113,11 @@ async fn serve(
             Ok(Err(refused)) | Err(refused) => refused,
         };
         if refused.code == "SESSION_SUPERSEDED" || refused.code == "SERVER_STOPPING" {
-            break;
+            return Ok(());
         }
         if !refuse(&refusals, seq, &refused) {
-            break;
+            return Ok(());
         }
-    }
-    let gone = app.desk.ask(move |core| core.goodbye(agent, epoch)).await;
-    if let Err(refused) = gone {
-        tracing::debug!(%agent, epoch, %refused, "the session's end was not noted");
     }
 }
 

@@ -18,6 +18,8 @@ use tonic::{Request, Response, Status, Streaming};
 use wire::v1;
 
 use crate::app::App;
+use crate::clock::Clock;
+use crate::events::{self, Event};
 use crate::refused::{Kind, Refused};
 use crate::tls::{Peer, PeerIdentity};
 
@@ -55,6 +57,25 @@ fn digest_of(bytes: &[u8]) -> Result<order::Sha256Hex, Refused> {
         .try_into()
         .map(order::Sha256Hex)
         .map_err(|_| Refused::invalid("DIGEST_INVALID", "a digest is 32 bytes"))
+}
+
+/// Why a stream can't be read any more. What the agent's own bytes broke gets a stable code and is
+/// an event; what the network broke stays as it is.
+async fn malformed(app: &App, agent: order::AgentId, status: Status) -> Status {
+    let refused = match status.code() {
+        tonic::Code::OutOfRange => {
+            Refused::new(Kind::Exhausted, "MESSAGE_TOO_LARGE", status.message())
+        }
+        tonic::Code::Internal => Refused::invalid("MESSAGE_MALFORMED", status.message()),
+        _ => return status,
+    };
+    let text = format!("agent {agent} sent what can't be read: {refused}");
+    let event = Event::own(events::MESSAGE_MALFORMED, Clock.unix_ms(), text)
+        .agent(agent)
+        .entity(&refused.code);
+    // A server that stops has nobody left who would note it.
+    drop(app.desk.ask(move |core| core.record(event)).await);
+    refused.into()
 }
 
 impl Link {

@@ -7,7 +7,7 @@ use tonic::{Status, Streaming};
 use wire::v1;
 use wire::v1::publish_request::Body;
 
-use super::{Answers, Link};
+use super::{Answers, Link, malformed};
 use crate::config;
 use crate::refused::Refused;
 
@@ -28,7 +28,7 @@ pub(super) fn publish(
 ) -> Answers<v1::PublishResponse> {
     let (answers, stream) = mpsc::channel(ACK_QUEUE);
     let (ahead, frames) = mpsc::channel(AHEAD);
-    tokio::spawn(read(said, ahead));
+    tokio::spawn(read(link.clone(), agent, said, ahead));
     tokio::spawn(async move {
         if let Err(refused) = serve(&link, agent, frames, &answers).await {
             // The reader may be gone; then nobody needs to know.
@@ -38,7 +38,12 @@ pub(super) fn publish(
     Box::pin(ReceiverStream::new(stream))
 }
 
-async fn read(mut said: Streaming<v1::PublishRequest>, ahead: mpsc::Sender<Result<Body, Status>>) {
+async fn read(
+    link: Link,
+    agent: AgentId,
+    mut said: Streaming<v1::PublishRequest>,
+    ahead: mpsc::Sender<Result<Body, Status>>,
+) {
     loop {
         let next = match said.message().await {
             Ok(Some(v1::PublishRequest { body: Some(body) })) => Ok(body),
@@ -46,7 +51,7 @@ async fn read(mut said: Streaming<v1::PublishRequest>, ahead: mpsc::Sender<Resul
                 Err(Refused::invalid("MESSAGE_UNKNOWN", "a message of no known kind").into())
             }
             Ok(None) => return,
-            Err(status) => Err(status),
+            Err(status) => Err(malformed(&link.0, agent, status).await),
         };
         let failed = next.is_err();
         if ahead.send(next).await.is_err() || failed {

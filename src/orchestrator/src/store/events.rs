@@ -43,6 +43,21 @@ impl Store {
         Ok(())
     }
 
+    /// Whether this was noted before: the same code, text, agent and data, at whatever time.
+    pub(crate) fn has_event(&self, event: &Event) -> Result<bool, StoreError> {
+        Ok(self
+            .connection
+            .prepare_cached(
+                "SELECT 1 FROM events WHERE code = ?1 AND text = ?2 AND agent IS ?3 AND data = ?4",
+            )?
+            .exists(params![
+                event.code,
+                event.text,
+                event.agent,
+                to_json(&event.data)?
+            ])?)
+    }
+
     /// Matching events, oldest first.
     pub(crate) fn events(&self, filter: &EventFilter) -> Result<Vec<Event>, StoreError> {
         let mut statement = self.connection.prepare_cached(

@@ -310,6 +310,15 @@ impl Store {
         Ok(())
     }
 
+    /// The agent reported the end of an attempt of which no result proves anything.
+    pub(crate) fn set_reported(&self, attempt: AttemptRef, now: u64) -> Result<(), StoreError> {
+        self.connection.execute(
+            "UPDATE attempts SET reported_ms = ?3 WHERE job_id = ?1 AND number = ?2",
+            params![attempt.job.to_string(), attempt.number, signed(now)],
+        )?;
+        Ok(())
+    }
+
     pub(crate) fn attempt(&self, attempt: AttemptRef) -> Result<Option<AttemptRow>, StoreError> {
         let sql = format!("SELECT {ATTEMPT} FROM attempts WHERE job_id = ?1 AND number = ?2");
         Ok(self

@@ -97,6 +97,7 @@ CREATE TABLE events (
   text TEXT NOT NULL, entity TEXT, data TEXT NOT NULL);
 CREATE INDEX events_by_time ON events(at_ms);
 CREATE INDEX events_by_job ON events(job_id);
+CREATE INDEX events_by_code ON events(code, agent);
 ";
 
 pub(super) fn apply(connection: &Connection) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! An agent that speaks the protocol and does no work.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
@@ -69,11 +71,37 @@ impl Applicant {
         server: &Server,
         token: &Value,
     ) -> Result<v1::IssuedCertificate, tonic::Status> {
-        let tls = client_config(roots(server, token), None);
+        self.enroll_with(server, token, |_| {}).await
+    }
+
+    pub(super) async fn enroll_with(
+        &self,
+        server: &Server,
+        token: &Value,
+        change: impl FnOnce(&mut v1::EnrollRequest),
+    ) -> Result<v1::IssuedCertificate, tonic::Status> {
+        self.enroll_at(&server.data_dir(), token, change).await
+    }
+
+    pub(super) async fn try_to_enroll(
+        &self,
+        data_dir: &Path,
+        token: &Value,
+    ) -> Result<v1::IssuedCertificate, tonic::Status> {
+        self.enroll_at(data_dir, token, |_| {}).await
+    }
+
+    async fn enroll_at(
+        &self,
+        data_dir: &Path,
+        token: &Value,
+        change: impl FnOnce(&mut v1::EnrollRequest),
+    ) -> Result<v1::IssuedCertificate, tonic::Status> {
+        let tls = client_config(roots(data_dir, token), None);
         let channel = channel(token["enroll_url"].as_str().unwrap(), tls)
             .await
             .unwrap();
-        let request = v1::EnrollRequest {
+        let mut request = v1::EnrollRequest {
             csr_der: self.csr().into(),
             join_secret: BASE64
                 .decode(token["secret"].as_str().unwrap())
@@ -85,6 +113,7 @@ impl Applicant {
                 secret_key: self.secret_public.to_bytes().to_vec().into(),
             }),
         };
+        change(&mut request);
         let answer = EnrollmentServiceClient::new(channel)
             .enroll(request)
             .await?;
@@ -93,9 +122,9 @@ impl Applicant {
 }
 
 /// The root, pinned by the token.
-fn roots(server: &Server, token: &Value) -> RootCertStore {
+fn roots(data_dir: &Path, token: &Value) -> RootCertStore {
     use sha2::Digest as _;
-    let root = std::fs::read(server.data_dir().join("ca/root.der")).unwrap();
+    let root = std::fs::read(data_dir.join("ca/root.der")).unwrap();
     let digest = crate::archive::hex(&sha2::Sha256::digest(&root));
     assert_eq!(token["root_sha256"], digest.as_str());
     let mut roots = RootCertStore::empty();
@@ -124,6 +153,13 @@ fn client_config(
 }
 
 async fn channel(url: &str, tls: Arc<ClientConfig>) -> Result<Channel, tonic::transport::Error> {
+    connected(Endpoint::from_shared(url.to_owned())?, tls).await
+}
+
+async fn connected(
+    endpoint: Endpoint,
+    tls: Arc<ClientConfig>,
+) -> Result<Channel, tonic::transport::Error> {
     let connector = tower::service_fn(move |uri: http::Uri| {
         let tls = TlsConnector::from(tls.clone());
         async move {
@@ -133,9 +169,7 @@ async fn channel(url: &str, tls: Arc<ClientConfig>) -> Result<Channel, tonic::tr
             Ok::<_, std::io::Error>(TokioIo::new(tls.connect(name, stream).await?))
         }
     });
-    Endpoint::from_shared(url.to_owned())?
-        .connect_with_connector(connector)
-        .await
+    endpoint.connect_with_connector(connector).await
 }
 
 impl Agent {
@@ -144,7 +178,7 @@ impl Agent {
         let token = server.ask(Request::TokenCreate { agent }).await.unwrap();
         let applicant = Applicant::new();
         let issued = applicant.enroll(server, &token).await.unwrap();
-        let roots = roots(server, &token);
+        let roots = roots(&server.data_dir(), &token);
         Self {
             id: issued.agent_id.clone(),
             link_url: token["link_url"].as_str().unwrap().to_owned(),
@@ -160,6 +194,48 @@ impl Agent {
 
     pub(super) async fn channel(&self) -> Result<Channel, tonic::transport::Error> {
         channel(&self.link_url, self.tls.clone()).await
+    }
+
+    /// A bare TLS connection to the link.
+    pub(super) async fn raw(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        let uri: http::Uri = self.link_url.parse().unwrap();
+        let host = uri.host().unwrap().to_owned();
+        let stream = TcpStream::connect((host.as_str(), uri.port_u16().unwrap())).await?;
+        let name = ServerName::try_from(host).unwrap();
+        TlsConnector::from(self.tls.clone())
+            .connect(name, stream)
+            .await
+    }
+
+    /// What the server says to a connection before any call: nothing (`None`), or its alert.
+    pub(super) async fn alert(&self) -> Option<rustls::AlertDescription> {
+        use tokio::io::AsyncReadExt as _;
+        let error = match self.raw().await {
+            Err(error) => error,
+            Ok(mut stream) => stream.read(&mut [0]).await.err()?,
+        };
+        match error.into_inner()?.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
+            _ => None,
+        }
+    }
+
+    /// Uses a certificate that this server's authority issues now, valid for so long.
+    pub(super) fn certify_for(&mut self, server: &Server, valid: std::time::Duration) {
+        let applicant = Applicant::new();
+        let dir = server.data_dir();
+        let ca = crate::ca::Ca::open(&dir, "").unwrap();
+        let csr = crate::ca::Request::parse(&applicant.csr()).unwrap();
+        let agent = self.id.parse().unwrap();
+        let issued = ca.issue_agent(&csr, agent, valid).unwrap();
+        let store = crate::store::Store::open(&dir).unwrap();
+        store
+            .put_certificate(&issued.serial, agent, 0, issued.not_after_ms)
+            .unwrap();
+        self.tls = client_config(
+            self.roots.clone(),
+            Some((vec![issued.certificate], applicant.key.serialize_der())),
+        );
     }
 
     /// The server has other ports now.
@@ -214,7 +290,21 @@ impl Agent {
     }
 
     pub(super) async fn connect(&self, hello: v1::Hello) -> Session {
-        let mut link = self.link().await;
+        self.connect_on(self.link().await, hello).await
+    }
+
+    /// With the smallest room for unread answers.
+    pub(super) async fn connect_slowly(&self, hello: v1::Hello) -> Session {
+        let endpoint = Endpoint::from_shared(self.link_url.clone())
+            .unwrap()
+            .initial_stream_window_size(65_535)
+            .initial_connection_window_size(65_535);
+        let channel = connected(endpoint, self.tls.clone()).await.unwrap();
+        self.connect_on(LinkServiceClient::new(channel), hello)
+            .await
+    }
+
+    async fn connect_on(&self, mut link: LinkServiceClient<Channel>, hello: v1::Hello) -> Session {
         let (say, said) = mpsc::channel(64);
         let hello = v1::ConnectRequest {
             message_seq: 1,
@@ -286,6 +376,16 @@ impl Session {
         self.say.send(message).await.unwrap();
     }
 
+    /// False when the server does not take it any more.
+    pub(super) async fn try_say(&mut self, body: Say) -> bool {
+        self.seq += 1;
+        let message = v1::ConnectRequest {
+            message_seq: self.seq,
+            body: Some(body),
+        };
+        self.say.send(message).await.is_ok()
+    }
+
     pub(super) async fn next_or_end(&mut self) -> Option<Heard> {
         let message =
             tokio::time::timeout(std::time::Duration::from_secs(30), self.heard.message());
@@ -309,10 +409,19 @@ impl Session {
     }
 
     pub(super) async fn accept(&mut self, job: &v1::JobRef) {
+        self.accept_with(job, [7; 32], "robot00").await;
+    }
+
+    pub(super) async fn accept_with(
+        &mut self,
+        job: &v1::JobRef,
+        challenge: [u8; 32],
+        account: &str,
+    ) {
         let accept = v1::Accept {
             package_cached: false,
-            broker_challenge: vec![7; 32].into(),
-            account: "robot00".to_owned(),
+            broker_challenge: challenge.to_vec().into(),
+            account: account.to_owned(),
         };
         let answer = Some(v1::offer_reply::Answer::Accept(accept));
         self.say(Say::OfferReply(v1::OfferReply {
@@ -374,6 +483,19 @@ impl Session {
             Heard::HeartbeatReply(reply) => reply,
             other => panic!("no reply but {other:?}"),
         }
+    }
+
+    pub(super) async fn reject(&mut self, job: &v1::JobRef, reason: v1::RejectReason) {
+        let reject = v1::Reject {
+            reason: reason.into(),
+            ..v1::Reject::default()
+        };
+        let answer = Some(v1::offer_reply::Answer::Reject(reject));
+        self.say(Say::OfferReply(v1::OfferReply {
+            job: Some(job.clone()),
+            answer,
+        }))
+        .await;
     }
 
     pub(super) async fn release(&mut self, grant: &v1::LeaseGrant) {

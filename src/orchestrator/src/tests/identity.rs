@@ -1,48 +1,13 @@
-//! Enrolment, revocation, renewal.
+//! Revocation, renewal, expiry: who may come in, and for how long.
 
-use super::agent::{Agent, Applicant};
+use std::time::Duration;
+
+use super::agent::Agent;
+use super::publisher::{LOG, Publisher, frame, line, running};
 use super::server::{Server, until};
 use crate::admin::Request;
 use wire::v1;
 use wire::v1::connect_response::Body as Heard;
-
-async fn token(server: &Server, name: &str) -> serde_json::Value {
-    let agent = name.to_owned();
-    server.ask(Request::TokenCreate { agent }).await.unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_serves_one_key_and_answers_it_again() {
-    let server = Server::start().await;
-    let token = token(&server, "a").await;
-    let (first, second) = (Applicant::new(), Applicant::new());
-    let issued = first.enroll(&server, &token).await.unwrap();
-    let again = first.enroll(&server, &token).await.unwrap();
-    assert_eq!(issued.agent_id, again.agent_id);
-    let refused = second.enroll(&server, &token).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::Unauthenticated);
-    assert!(refused.message().starts_with("TOKEN_BOUND: "), "{refused}");
-    assert!(server.codes().await.contains(&100_502));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_token_and_a_broken_request_are_refused() {
-    let server = Server::start().await;
-    let mut token = token(&server, "a").await;
-    token["secret"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
-    let refused = Applicant::new().enroll(&server, &token).await.unwrap_err();
-    assert!(
-        refused.message().starts_with("TOKEN_UNKNOWN: "),
-        "{refused}"
-    );
-    let mut csr = Applicant::new().csr();
-    let last = csr.len() - 1;
-    csr[last] ^= 1;
-    assert_eq!(
-        crate::ca::Request::parse(&csr).err().unwrap().code,
-        "CSR_INVALID"
-    );
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_was_accepted_is_refused_after_its_revocation() {
@@ -64,34 +29,8 @@ async fn a_certificate_that_was_accepted_is_refused_after_its_revocation() {
     }
     assert!(session.next_or_end().await.is_none());
     // The same client, with the sessions that it kept, gets no further than the handshake.
-    let revoked = match agent.channel().await {
-        Err(error) => says_revoked(&error),
-        Ok(channel) => {
-            let mut link = wire::v1::link_service_client::LinkServiceClient::new(channel);
-            let status = link
-                .query_artifact(v1::QueryArtifactRequest::default())
-                .await
-                .unwrap_err();
-            says_revoked(&status)
-        }
-    };
-    assert!(revoked);
-}
-
-/// Whether the server's alert is at the bottom of an error. h2 keeps only the text of what broke
-/// a connection, so there is no `rustls::Error` to be found.
-fn says_revoked(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error
-            .to_string()
-            .contains("received fatal alert: CertificateRevoked")
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    let alert = agent.alert().await;
+    assert_eq!(alert, Some(rustls::AlertDescription::CertificateRevoked));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,15 +46,12 @@ async fn a_renewed_certificate_ends_the_old_one_when_it_is_first_used() {
     agent.use_tls(new);
     agent.connect(agent.hello()).await;
     agent.use_tls(old);
-    let refused = until("the refusal of the old certificate", async || {
-        let channel = agent.channel().await.ok()?;
-        let mut link = wire::v1::link_service_client::LinkServiceClient::new(channel);
-        link.query_artifact(v1::QueryArtifactRequest::default())
-            .await
-            .err()
+    until("the refusal of the old certificate", async || {
+        let alert = agent.alert().await?;
+        assert_eq!(alert, rustls::AlertDescription::CertificateRevoked);
+        Some(())
     })
     .await;
-    assert!(says_revoked(&refused), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,4 +88,38 @@ async fn an_agent_can_not_speak_for_another() {
     let refused = agent.link().await.connect(said).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::PermissionDenied);
     assert!(refused.message().starts_with("AGENT_ID_MISMATCH: "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_with_its_certificate() {
+    let server = Server::start().await;
+    let mut agent = Agent::enrolled(&server, "a").await;
+    agent.certify_for(&server, Duration::from_secs(3));
+    let mut session = agent.connect(agent.hello()).await;
+    session.heartbeat(Vec::new(), 3).await;
+    assert!(session.next_or_end().await.is_none());
+    let expired = until("the refusal of the expired certificate", async || {
+        agent.alert().await
+    });
+    assert_eq!(expired.await, rustls::AlertDescription::CertificateExpired);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bulk_connection_of_a_revoked_agent_ends_too() {
+    let server = Server::start().await;
+    let (agent, session, job, _) = running(&server).await;
+    let mut publisher = Publisher::open(&agent, &session, &job).await;
+    let bulk = frame(v1::Lane::Log, LOG, 1, vec![line(b"a", true)]);
+    publisher.send(bulk).await;
+    let name = "a".to_owned();
+    server.ask(Request::AgentRevoke { name }).await.unwrap();
+    // At once by the session that is over, or by its connection that is closed.
+    let more = frame(v1::Lane::Log, LOG, 2, vec![line(b"b", true)]);
+    let refused = publisher.refused(more).await;
+    assert!(refused.code() != tonic::Code::Ok, "{refused}");
+    let shown = server.show(&job.job_id).await;
+    assert_eq!(
+        (&shown["code"], &shown["log"]["stdout"]["lines"]),
+        (&"IDENTITY_REVOKED".into(), &1.into())
+    );
 }

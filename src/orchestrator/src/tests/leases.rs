@@ -93,11 +93,78 @@ async fn a_license_that_nobody_renews_comes_back_by_itself() {
     let agent = Agent::enrolled(&server, "a").await;
     let mut session = agent.connect(agent.hello()).await;
     server.submit(|_| {}).await;
-    session.take_job().await;
+    let (_, grant, _) = session.take_job().await;
     let free = until("the license to come free", async || {
         let pools = server.ask(Request::LicenseList).await.unwrap();
         (pools[0]["held"] == 0).then_some(pools)
     });
     free.await;
-    assert!(server.codes().await.contains(&616));
+    assert_eq!(server.count(616).await, 1);
+    // A return that comes too late is said once, however often it is repeated.
+    for _ in 0..2 {
+        session.release(&grant).await;
+        match session.next().await {
+            Heard::Refusal(refusal) => assert_eq!(refusal.reason, "LEASE_UNKNOWN"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(license_events(&server).await, [608, 616, 611]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_grant_denial_and_return_is_one_event() {
+    let server = Server::start().await;
+    server.stock(1).await;
+    let agent = Agent::enrolled(&server, "a").await;
+    let mut session = agent.connect(agent.hello()).await;
+    server.submit(|_| {}).await;
+    let (job, first, start) = session.take_job().await;
+    // Its answer was lost: the same license again.
+    let (again, same) = session.granted(&job).await;
+    assert_eq!((again.lease_id, same), (first.lease_id.clone(), start));
+    server.submit(|_| {}).await;
+    let waiting = session.offer().await.job.unwrap();
+    session.accept(&waiting).await;
+    // Somebody else asks for it; that hides nothing of what happens to its owner.
+    let thief = Agent::enrolled(&server, "b").await;
+    let mut theirs = thief.connect(thief.hello()).await;
+    let denied = theirs.ask_lease(&waiting, 1).await.outcome;
+    assert!(
+        matches!(&denied, Some(v1::lease_reply::Outcome::Denial(denial))
+            if denial.reason() == v1::LeaseDenialReason::NotEntitled),
+        "{denied:?}"
+    );
+    for ticks in 1..=3 {
+        session.ask_lease(&waiting, ticks).await;
+    }
+    session.release(&first).await;
+    session.release(&first).await;
+    assert!(matches!(session.next().await, Heard::LeaseReady(_)));
+    session.granted(&waiting).await;
+    assert_eq!(
+        license_events(&server).await,
+        [608, 609, 609, 610, 608],
+        "one for each of the two agents that were denied"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_was_declined_returns_its_license_once() {
+    let server = Server::start().await;
+    server.stock(1).await;
+    let agent = Agent::enrolled(&server, "a").await;
+    let mut session = agent.connect(agent.hello()).await;
+    server.submit(|_| {}).await;
+    let (job, grant, _) = session.take_job().await;
+    session.reject(&job, v1::RejectReason::Busy).await;
+    session.release(&grant).await;
+    session.heartbeat(Vec::new(), 0).await;
+    assert_eq!(license_events(&server).await, [608, 610]);
+}
+
+/// The codes of the license events so far, in order.
+async fn license_events(server: &Server) -> Vec<u64> {
+    let mut codes = server.codes().await;
+    codes.retain(|code| (608..=616).contains(code));
+    codes
 }

@@ -62,7 +62,17 @@ impl Server {
     }
 
     pub(super) async fn start_with_ttl(lease_ttl: Duration) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), lease_ttl).await
+    }
+
+    /// `prepare` sees the directory in which `data` will be.
+    pub(super) async fn start_on(prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path());
+        Self::start_in(dir, Duration::from_secs(120)).await
+    }
+
+    async fn start_in(dir: tempfile::TempDir, lease_ttl: Duration) -> Self {
         let (stop, task) = run(dir.path(), lease_ttl);
         let server = Self {
             dir,
@@ -119,15 +129,26 @@ impl Server {
         .await
     }
 
+    /// The events so far, oldest first.
+    pub(super) async fn events(&self) -> Vec<Value> {
+        let filter = crate::store::EventFilter::default();
+        match self.ask(Request::EventList { filter }).await.unwrap() {
+            Value::Array(events) => events,
+            other => panic!("no list but {other}"),
+        }
+    }
+
     /// The codes of the events so far.
     pub(super) async fn codes(&self) -> Vec<u64> {
-        let filter = crate::store::EventFilter::default();
-        let events = self.ask(Request::EventList { filter }).await.unwrap();
-        let events = events.as_array().unwrap();
-        events
-            .iter()
-            .map(|event| event["code"].as_u64().unwrap())
-            .collect()
+        let events = self.events().await;
+        let code = |event: &Value| event["code"].as_u64().unwrap();
+        events.iter().map(code).collect()
+    }
+
+    /// How many events have this code.
+    pub(super) async fn count(&self, code: u64) -> usize {
+        let codes = self.codes().await;
+        codes.iter().filter(|seen| **seen == code).count()
     }
 
     /// Pushes a package of one file and makes the pool `default`.
