@@ -5,7 +5,7 @@ use std::process::Output;
 
 use tests::{Host, Options};
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -14,7 +14,7 @@ fn said(output: &Output) -> String {
 }
 
 /// The agent still works after all that.
-fn goes_on(host: &Host) {
+pub(crate) fn goes_on(host: &Host) {
     let package = host.push_python("still", "print('still here')\n");
     assert_eq!(
         host.run_job(&package, &[])["outcome"],

@@ -83,3 +83,77 @@ fn a_bot_has_a_display_of_its_own_and_its_failure_is_pictured() {
     }));
     host.assert_nothing_left();
 }
+
+/// Turns on its own X server in one of several ways.
+const VANDAL: &str = r#"
+import os, signal, sys, time
+def server():
+    for name in os.listdir('/proc'):
+        if name.isdigit() and b'Xvfb' in open('/proc/%s/cmdline' % name, 'rb').read(): return int(name)
+print('up', flush=True)
+time.sleep(1)
+if sys.argv[1] == 'kill': os.kill(server(), signal.SIGKILL)
+if sys.argv[1] == 'stop': os.kill(server(), signal.SIGSTOP)
+if sys.argv[1] == 'links':
+    os.kill(server(), signal.SIGKILL)
+    for number in range(2000):
+        path = '/tmp/.X11-unix/X%d' % number
+        if os.path.lexists(path): os.unlink(path)
+        os.symlink('/run/robot/job.sock' if number % 2 else '/tmp/.X11-unix/X%d' % number, path)
+time.sleep(1.5)
+print('done', flush=True)
+sys.exit(7)
+"#;
+
+fn vandalised(how: &str) {
+    let host = Host::start(&Options::default());
+    let package = host.push_python("vandal", VANDAL);
+    let shown = [
+        "--display",
+        "640x480",
+        "--screenshot-every",
+        "300ms",
+        "--stop-grace",
+        "1s",
+    ];
+    let job = host.submit(&package, &[&shown[..], &["--arg", how]].concat());
+    host.says(&job, "up");
+    let attendant = tests::procs::JobProcesses::of(&job, "bot.py").attendant;
+    host.says(&job, "done");
+    let report = host.report(&job);
+    assert_eq!(
+        (report["outcome"].as_str(), report["exit_code"].as_i64()),
+        (Some("FAILED"), Some(7)),
+        "{how}: {report:#}{}",
+        host.all_logs()
+    );
+    assert_eq!(host.stream(&job, "stdout"), b"up\ndone\n", "{how}");
+    assert_eq!(
+        report["gaps"],
+        serde_json::json!([]),
+        "{how}: pid {attendant} lived on: {report:#}"
+    );
+    assert_eq!(report["wipe"]["complete"], true, "{how}: {report:#}");
+    host.assert_nothing_left();
+    let report = host.run_job(&package, &["--display", "640x480", "--arg", "nothing"]);
+    assert_eq!(
+        report["exit_code"], 7,
+        "the next job has a display: {report:#}"
+    );
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_bot_that_kills_its_x_server_harms_only_its_pictures() {
+    vandalised("kill");
+}
+
+#[test]
+fn a_bot_that_stops_its_x_server_harms_only_its_pictures() {
+    vandalised("stop");
+}
+
+#[test]
+fn a_bot_that_replaces_its_x_socket_by_links_harms_only_its_pictures() {
+    vandalised("links");
+}

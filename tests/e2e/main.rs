@@ -1,11 +1,19 @@
 //! Stories told on the real programs: real PAM, real TLS, real SQLite, real X server, real processes.
 
+mod administration;
 mod bad_input;
 mod bot_calls;
 mod display;
 mod ends;
+mod enrolment;
+mod full_disk;
+mod kills;
 mod leaves_nothing;
 mod licenses;
+mod many;
+mod messages;
+mod missing;
+mod neighbours;
 mod output;
 mod restarts;
 mod runs_a_job;

@@ -93,3 +93,90 @@ fn a_secret_that_the_job_was_not_granted_is_refused() {
         b"True True ''\n"
     );
 }
+
+/// Holds the secret until it is stopped.
+const HOLDER: &str = "import subprocess,time\n\
+    secret = subprocess.run(['robotjob','credential','erp'], check=True, stdout=subprocess.PIPE).stdout\n\
+    print('holds', len(secret), flush=True)\ntime.sleep(1000)\n";
+
+/// How often the bytes stand in what a process has mapped and written to.
+fn in_memory(pid: i32, wanted: &[u8]) -> usize {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a running process");
+    let mut memory = fs::File::open(format!("/proc/{pid}/mem")).expect("root");
+    let mut found = 0;
+    for line in maps.lines() {
+        let Some((from, to)) = line
+            .split_once(' ')
+            .and_then(|(range, _)| range.split_once('-'))
+        else {
+            continue;
+        };
+        let [from, to] = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap_or(0));
+        // Not all can be read: what the kernel maps for itself, and guard pages.
+        if !line.contains(" r") || to <= from || memory.seek(SeekFrom::Start(from)).is_err() {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        let _ = (&memory).take(to - from).read_to_end(&mut bytes);
+        found += bytes
+            .windows(wanted.len())
+            .filter(|part| *part == wanted)
+            .count();
+    }
+    found
+}
+
+#[test]
+fn robotd_and_the_broker_hold_no_plain_secret_and_no_command_line_or_environment_does() {
+    let host = Host::start(&Options::default());
+    set_secret(&host, "erp", SECRET);
+    let package = host.push_python("holder", HOLDER);
+    let job = host.submit(&package, &["--secret", "erp", "--stop-grace", "1s"]);
+    host.says(&job, "holds");
+    let processes = tests::procs::JobProcesses::of(&job, "bot.py");
+    let wanted = SECRET.as_bytes();
+    assert!(
+        in_memory(processes.bot, wanted) > 0,
+        "the search finds what is there"
+    );
+    assert_eq!(
+        in_memory(host.agent_pid(), wanted),
+        0,
+        "robotd carries it sealed only"
+    );
+    assert_eq!(
+        in_memory(host.broker_pid(), wanted),
+        0,
+        "the broker forgets what it opened"
+    );
+    assert_eq!(
+        in_memory(processes.leader, wanted),
+        0,
+        "the leader never sees it"
+    );
+    for pid in tests::procs::pids() {
+        for file in ["cmdline", "environ"] {
+            let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let there = bytes.windows(wanted.len()).any(|part| part == wanted);
+            assert!(!there, "{file} of {pid} holds the secret");
+        }
+    }
+    for (pid, hard) in [
+        (processes.attendant, Some("0")),
+        (processes.bot, Some("0")),
+        (processes.monitor, None),
+    ] {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("limits");
+        let core = limits
+            .lines()
+            .find_map(|line| line.strip_prefix("Max core file size"));
+        let mut words = core.unwrap_or_default().split_whitespace();
+        let name = tests::procs::arguments(pid);
+        assert_eq!(words.next(), Some("0"), "{name}: {core:?}");
+        assert!(hard.is_none() || words.next() == hard, "{name}: {core:?}");
+    }
+    host.ask(&["job", "stop", &job]);
+    assert_eq!(host.report(&job)["outcome"], "STOPPED");
+    host.assert_nothing_left();
+}

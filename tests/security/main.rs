@@ -1,6 +1,7 @@
 //! Attacks on the boundaries, each named as the claim that it shows.
 
 mod broker;
+mod packages;
 mod robotd;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +11,7 @@ fn main() {
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))
         .collect();
-    let claims: Vec<(&str, fn())> = broker::CLAIMS.to_vec();
+    let claims: Vec<(&str, fn())> = [broker::CLAIMS, packages::CLAIMS].concat();
     let (mut passed, mut failed, mut filtered) = (0, 0, 0);
     println!("\nrunning {} tests", claims.len());
     for (name, claim) in claims {

@@ -25,6 +25,10 @@ pub struct Options {
     pub policy: String,
     /// How long a license lasts without renewal.
     pub lease_ttl: String,
+    /// Where the programs are that broker and session start; those under test unless said.
+    pub programs: Option<PathBuf>,
+    /// Programs of Debian that broker and sessions can't start, as if they were not installed.
+    pub hidden: Vec<PathBuf>,
 }
 
 impl Default for Options {
@@ -35,6 +39,8 @@ impl Default for Options {
             licenses: 1,
             policy,
             lease_ttl: "120s".into(),
+            programs: None,
+            hidden: vec![],
         }
     }
 }
@@ -51,6 +57,8 @@ pub struct Host {
     orchestrator: Option<Child>,
     broker: Option<Child>,
     agent: Option<Child>,
+    disks: Vec<PathBuf>,
+    hidden: Vec<PathBuf>,
 }
 
 impl Host {
@@ -60,12 +68,47 @@ impl Host {
     /// When anything does not start.
     pub fn start(options: &Options) -> Self {
         let mut host = Self::prepare(options);
-        host.start_orchestrator(options);
-        host.start_broker();
-        host.start_agent();
-        host.enrol();
-        host.ask(&["license", "set", "default", &options.licenses.to_string()]);
+        host.bring_up(options);
         host
+    }
+
+    /// Starts everything on a prepared host and enrols it.
+    ///
+    /// # Panics
+    /// When anything does not start.
+    pub fn bring_up(&mut self, options: &Options) {
+        self.start_orchestrator(options);
+        self.start_broker();
+        self.start_agent();
+        self.enrol();
+        self.ask(&["license", "set", "default", &options.licenses.to_string()]);
+    }
+
+    /// Puts a small disk of its own below a directory of this host, with that directory's owner
+    /// and mode.
+    ///
+    /// # Panics
+    /// When it can't be mounted.
+    pub fn small_disk(&mut self, path: &Path, bytes: u64) {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::create_dir_all(path).expect("a folder");
+        let own = fs::metadata(path).expect("a folder");
+        let options = format!(
+            "size={bytes},mode={:o},uid={},gid={}",
+            own.mode() & 0o7777,
+            own.uid(),
+            own.gid()
+        );
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "small-disk"])
+            .arg(path)
+            .status();
+        assert!(
+            mounted.expect("mount").success(),
+            "{} is mounted",
+            path.display()
+        );
+        self.disks.push(path.to_owned());
     }
 
     /// Directories and configuration, nothing running.
@@ -104,18 +147,21 @@ impl Host {
             orchestrator: None,
             broker: None,
             agent: None,
+            disks: vec![],
+            hidden: options.hidden.clone(),
         };
-        host.write_policy(&options.policy);
+        let place = options.programs.clone();
+        host.write_policy(&options.policy, place.as_deref().unwrap_or(programs()));
         host.write_config();
         host
     }
 
-    fn write_policy(&self, more: &str) {
+    fn write_policy(&self, more: &str, programs: &Path) {
         let (dir, run) = (self.dir.display(), self.run.display());
         let mut text = format!(
             "[paths]\nstate = \"{dir}/broker\"\nruntime = \"{run}/b\"\nspool = \"{dir}/agent/spool\"\n\
              jobs = \"{run}/a/jobs\"\ntrust = \"{dir}/etc/trust.d\"\nprograms = \"{}\"\n",
-            programs().display()
+            programs.display()
         );
         for (account, attendant) in self.slots.accounts().iter().zip(self.slots.attendants()) {
             text += &format!("[[slot]]\naccount = \"{account}\"\nattendant = \"{attendant}\"\n");
@@ -193,6 +239,9 @@ impl Host {
     /// When it does not get ready.
     pub fn start_broker(&mut self) {
         let mut command = self.command("robotd-broker");
+        if !self.hidden.is_empty() {
+            command = self.without_hidden(&command);
+        }
         let mut child = command
             .arg("--policy")
             .arg(self.policy_file())
@@ -238,7 +287,11 @@ impl Host {
         self.agent = Some(child);
     }
 
-    fn enrol(&self) {
+    /// Joins the orchestrator with a fresh token.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn enrol(&self) {
         let token = self.dir.join("token.json");
         self.ask(&[
             "token",
@@ -275,6 +328,42 @@ impl Host {
             .stdout(Stdio::null())
             .stderr(log);
         command
+    }
+
+    /// The same program in a mount namespace of its own where the hidden programs can't be started.
+    fn without_hidden(&self, program: &Command) -> Command {
+        let log = File::options()
+            .append(true)
+            .open(self.dir.join("robotd-broker.log"));
+        let mut hiding = Command::new("unshare");
+        let script = self.hidden.iter().fold(String::new(), |script, path| {
+            script + &format!("mount --bind /dev/null {} && ", path.display())
+        });
+        hiding.args([
+            "--mount",
+            "sh",
+            "-c",
+            &format!("{script}exec \"$0\" \"$@\""),
+        ]);
+        hiding.arg(program.get_program());
+        hiding
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        hiding
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("a log"));
+        hiding
+    }
+
+    /// `robotctl status --json`.
+    ///
+    /// # Panics
+    /// When robotd does not answer.
+    pub fn status(&self) -> Value {
+        let output = self.control(&["status", "--json"]);
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("robotctl status: {}", text(&output.stderr)))
     }
 
     /// What a program has logged so far.
@@ -410,7 +499,7 @@ impl Host {
             ),
             || {
                 let shown = self.show(job);
-                shown["outcome"].is_string().then_some(shown)
+                (shown["state"] == "ENDED").then_some(shown)
             },
         )
     }
@@ -570,11 +659,21 @@ impl Drop for Host {
         if std::thread::panicking() {
             eprintln!("logs of host {}: {}", self.name, self.all_logs());
         }
+        // A session whose broker is gone for good waits for another one until its hard end.
+        let socket = self.run.join("b/session.sock").display().to_string();
+        for pid in crate::procs::pids() {
+            if crate::procs::arguments(pid).contains(&socket) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
         for account in self.slots.accounts().iter().chain(&self.slots.attendants()) {
             if let Ok(Some(account)) = sys::account::by_name(account) {
                 let _ =
                     sys::account::kill_all_of_uid(account.uid, std::time::Duration::from_secs(10));
             }
+        }
+        for disk in self.disks.drain(..).rev() {
+            let _ = Command::new("umount").arg("--lazy").arg(&disk).status();
         }
         for path in [&self.dir, &self.run] {
             let _ = sys::beneath::remove_tree(path);

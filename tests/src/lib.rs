@@ -5,13 +5,14 @@
 mod accounts;
 mod host;
 mod leftovers;
+pub mod procs;
 mod programs;
 mod wait;
 
 pub use accounts::Slots;
 pub use host::{Host, Options, phases};
 pub use leftovers::Leftovers;
-pub use programs::{AGENT_USER, programs};
+pub use programs::{AGENT_USER, Copies, programs};
 pub use wait::eventually;
 
 /// Every harness error ends its test with a sentence.

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
 
@@ -37,6 +38,49 @@ pub fn programs() -> &'static Path {
         }
         place
     })
+}
+
+/// Programs of a host's own, of which some are missing. Removed when dropped.
+pub struct Copies {
+    place: PathBuf,
+}
+
+impl Copies {
+    /// All programs but this one.
+    ///
+    /// # Panics
+    /// When the tests do not run as root.
+    pub fn without(missing: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("programs-{}-{number}", std::process::id());
+        let place = PathBuf::from("/var/lib/robotd-test").join(name);
+        fs::create_dir_all(&place).expect("the tests run as root");
+        let copies = Self { place };
+        for program in PROGRAMS.iter().filter(|program| **program != missing) {
+            copies.put_back(program);
+        }
+        copies
+    }
+
+    /// Where they are.
+    pub fn path(&self) -> &Path {
+        &self.place
+    }
+
+    /// Brings a missing one.
+    ///
+    /// # Panics
+    /// When it can't be linked.
+    pub fn put_back(&self, program: &str) {
+        fs::hard_link(programs().join(program), self.place.join(program)).expect("a link");
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        let _ = sys::beneath::remove_tree(&self.place);
+    }
 }
 
 /// The directory that this test was built into holds the programs too.

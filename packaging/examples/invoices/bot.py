@@ -22,7 +22,7 @@ import xml.etree.ElementTree as xml
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "invoices.csv")
 RESULT = "/tmp/invoices.gnumeric"
 # Longest wait for one thing to show on the screen; a loaded machine takes its time.
-PATIENCE_S = float(os.environ.get("P", "90"))
+PATIENCE_S = 90
 # A quick typist. The application reads keys in order, so this sets the looks, not the outcome.
 TYPING_DELAY_MS = "15"
 
@@ -76,6 +76,7 @@ def open_spreadsheet():
     program = subprocess.Popen(
         ["gnumeric", "--no-splash"],
         env={**os.environ, "NO_AT_BRIDGE": "1"},
+        cwd=os.path.dirname(RESULT),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
@@ -89,32 +90,36 @@ def open_spreadsheet():
     return program
 
 
-def type_rows(rows):
+def type_line(cells):
     """Tab goes to the next cell, Return to the first cell of the next line."""
-    enter("\t".join(name.title() for name in rows[0]) + "\n")
+    enter("\t".join(cells))
+    press("Return")
+
+
+def type_rows(rows):
+    type_line(name.title() for name in rows[0])
     for number, row in enumerate(rows, 1):
-        enter("\t".join(row.values()) + "\n")
+        type_line(row.values())
         step(f"entered {row['invoice']} ({number} of {len(rows)})")
     amount = "ABCDEFGHIJ"[list(rows[0]).index("amount")]
-    enter("Total\t\t" + f"=SUM({amount}2:{amount}{len(rows) + 1})\n")
+    type_line(["Total", "", f"=SUM({amount}2:{amount}{len(rows) + 1})"])
     # An asterisk before the name: the application has taken the keys, and nothing is saved yet.
     wait_for("the changed sheet", lambda: active_title().startswith("*"))
 
 
 def make_headings_bold():
-    press("ctrl+Home")
-    press("ctrl+shift+Right")
-    press("ctrl+b")
-    press("ctrl+Home")
+    press("ctrl+Home", "ctrl+shift+Right", "ctrl+b", "ctrl+Home")
 
 
 def save():
+    folder, name = os.path.split(RESULT)
     press("ctrl+s")
     wait_for("the dialog for saving", lambda: active_title().startswith("Save"))
     press("ctrl+a")
-    enter(RESULT + "\n")
-    name = os.path.basename(RESULT)
-    wait_for(f"{name} to be saved", lambda: active_title() == f"{name} - Gnumeric" and os.path.exists(RESULT))
+    enter(name)
+    press("Return")
+    wait_for(f"{name} to be saved in {folder}",
+             lambda: active_title() == f"{name} - Gnumeric" and os.path.exists(RESULT))
 
 
 def close(program):
@@ -141,11 +146,15 @@ def same(name, wanted, found):
             days = (datetime.date.fromisoformat(wanted) - datetime.date(1899, 12, 30)).days
             return int(found) == days
         if name == "amount":
-            # The file has the nearest double, not always with the digits that were typed.
-            return abs(decimal.Decimal(found) - decimal.Decimal(wanted)) < decimal.Decimal("0.000001")
+            return equal(decimal.Decimal(wanted), found)
     except (ValueError, decimal.InvalidOperation):
         return False
     return found == wanted
+
+
+def equal(wanted, found):
+    """The file has the nearest double, not always with the digits that were typed."""
+    return abs(decimal.Decimal(found) - wanted) < decimal.Decimal("0.000001")
 
 
 def check_rows(rows):
@@ -165,7 +174,7 @@ def check_total(rows):
         subprocess.run(["ssconvert", RESULT, table], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with open(table, newline="", encoding="utf-8") as file:
             last = list(csv.reader(file))[-1]
-    if last[0] != "Total" or decimal.Decimal(last[2]) != wanted:
+    if last[0] != "Total" or not equal(wanted, last[2]):
         raise ValueError(f"the last line of the saved file is {last}, not a total of {wanted}")
     return wanted
 

@@ -145,7 +145,7 @@ impl Broker {
         }
         let refusal = report.refusal.as_ref();
         let mut event =
-            Self::event_now(Code::JobEnded).with("outcome", format!("{:?}", report.outcome));
+            Self::event_now(Code::JobEnded).with("outcome", serde_json::json!(report.outcome));
         if let Some(refusal) = refusal {
             event = event
                 .with("reason_code", refusal.code.as_str())
@@ -356,8 +356,10 @@ pub(crate) fn dirt(wipe: Option<&WipeReport>, session: Option<&SessionSummary>) 
 fn reason_event(refusal: &Refusal) -> Option<Event> {
     let code = match refusal.code.as_str() {
         "SESSION_NOT_OPENED" | "PAM_REFUSED" | "SANDBOX_FAILED" | "ACCOUNT_LOCKED"
-        | "ACCOUNT_EXPIRED" | "ACCOUNT_AGED" | "ACCOUNT_IN_USE" | "ACCOUNT_UNKNOWN"
-        | "ACCOUNT_MISSING" => Code::SessionOpenRefused,
+        | "ACCOUNT_EXPIRED" | "ACCOUNT_AGED" | "ACCOUNT_IN_USE" | "ACCOUNT_UNKNOWN" => {
+            Code::SessionOpenRefused
+        }
+        "ACCOUNT_MISSING" | "ACCOUNT_NOT_ALLOWED" => Code::AccountRefused,
         "DISPLAY_FAILED" => Code::DisplayFailed,
         "SPOOL_FAILED" => Code::SpoolFailed,
         "LEASE_ENDED" => Code::LeaseEnded,

@@ -180,7 +180,8 @@ fn directory(path: &Path, gid: u32, mode: u32) -> Result<(), StartError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(StartError::Foreign(path.to_owned()));
     };
-    let parent = Dir::open_root(parent, Mounts::Stay).map_err(failed)?;
+    // It may be a mount of its own: a spool with its own disk, a unit's ReadWritePaths=.
+    let parent = Dir::open_root(parent, Mounts::Cross).map_err(failed)?;
     let made = match parent.create_dir(name, 0o700) {
         Err(sys::beneath::Error::Create {
             source: sys::Errno::EEXIST,

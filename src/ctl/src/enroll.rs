@@ -31,7 +31,8 @@ struct Pin {
 
 pub(crate) fn enroll(socket: &Path, token: &Path, trust_dir: &Path) -> Outcome {
     let token = read(token)?;
-    pin(&token, trust_dir)?;
+    writable(trust_dir)?;
+    let pinned = token.clone();
     let name = token.agent_name.clone();
     let url = token.link_url.clone();
     match control::ask(
@@ -41,14 +42,40 @@ pub(crate) fn enroll(socket: &Path, token: &Path, trust_dir: &Path) -> Outcome {
         },
         PATIENCE,
     )? {
-        Reply::Enrolled { agent_id } => Ok(Good {
-            text: format!(
-                "This host is enrolled as {name} ({agent_id}) at {url}. `robotctl status` shows the link."
-            ),
-            json: json!({"agent_id": agent_id, "agent_name": name, "link_url": url}),
-        }),
+        Reply::Enrolled { agent_id } => {
+            // Not before: a token that is refused must not take the pin of an enrolment that
+            // works. The same token pins again when this was interrupted.
+            pin(&pinned, trust_dir)?;
+            Ok(Good {
+                text: format!(
+                    "This host is enrolled as {name} ({agent_id}) at {url}. `robotctl status` shows the link."
+                ),
+                json: json!({"agent_id": agent_id, "agent_name": name, "link_url": url}),
+            })
+        }
         other => Err(unexpected(other)),
     }
+}
+
+/// Found out before the token is used up.
+fn writable(folder: &Path) -> Result<(), Bad> {
+    let tried = fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
+    tried
+        .map(drop)
+        .map_err(|source| unwritable(&folder.join(PIN), &source))
+}
+
+fn unwritable(path: &Path, source: &io::Error) -> Bad {
+    let exit = if source.kind() == io::ErrorKind::PermissionDenied {
+        exit::NO_PERMISSION
+    } else {
+        exit::CANNOT_CREATE
+    };
+    let detail = format!(
+        "can't write {}: {source}; run robotctl as root",
+        path.display()
+    );
+    Bad::new("PIN_UNWRITABLE", detail, exit)
 }
 
 fn read(path: &Path) -> Result<Token, Bad> {
@@ -82,21 +109,7 @@ fn read(path: &Path) -> Result<Token, Bad> {
 /// Replaced whole, readable for all: it holds public keys only.
 fn pin(token: &Token, folder: &Path) -> Result<(), Bad> {
     let path = folder.join(PIN);
-    let failed = |source: io::Error| {
-        let exit = if source.kind() == io::ErrorKind::PermissionDenied {
-            exit::NO_PERMISSION
-        } else {
-            exit::CANNOT_CREATE
-        };
-        Bad::new(
-            "PIN_UNWRITABLE",
-            format!(
-                "can't write {}: {source}; run robotctl as root",
-                path.display()
-            ),
-            exit,
-        )
-    };
+    let failed = |source: io::Error| unwritable(&path, &source);
     let document = Pin {
         v: 1,
         agent_id: token.agent_id,

@@ -306,11 +306,17 @@ fn serve_link(app: &Arc<App>, listener: TcpListener, stop: watch::Receiver<bool>
         Box::pin(async move { app.admit(identity).await })
     });
     let domain = app.ca.domain().to_owned();
+    let told = app.clone();
+    let refusals: tls::Refusals = Arc::new(move |address, reason| {
+        let app = told.clone();
+        tokio::spawn(async move { app.certificate_refused(address, reason).await });
+    });
     let incoming = tls::listen(
         listener,
         app.link_tls.clone(),
         app.connections.clone(),
         Some((domain, admission)),
+        Some(refusals),
     );
     let identity = IdentityServiceServer::new(Identity(app.clone()))
         .max_decoding_message_size(config::MAX_CONTROL);
@@ -332,6 +338,7 @@ fn serve_enrolment(app: &Arc<App>, listener: TcpListener, stop: watch::Receiver<
         listener,
         app.enroll_tls.clone(),
         app.connections.clone(),
+        None,
         None,
     );
     let service = EnrollmentServiceServer::new(Enrollment::new(app.clone()))
@@ -382,6 +389,17 @@ impl App {
             self.reload_tls().await?;
         }
         Ok(())
+    }
+
+    /// Told of certificates that the handshake refused.
+    async fn certificate_refused(&self, address: SocketAddr, reason: String) {
+        let told = self
+            .desk
+            .ask(move |core| core.certificate_refused(address, &reason))
+            .await;
+        if told.is_err() {
+            tracing::warn!(%address, "a refused certificate was not recorded: the server stops");
+        }
     }
 
     /// Makes configuration anew: revocation list, server's certificate.

@@ -12,7 +12,7 @@ use sys::process::{Process, start_time};
 
 use crate::group::{self, KILL};
 use crate::inner::say;
-use crate::volume::source_of;
+use crate::volume::holders;
 
 /// logind and systemd stop a user's units, also on a host under load.
 const ANSWER: Duration = Duration::from_secs(180);
@@ -119,26 +119,5 @@ fn prove_volume_gone(slot: &Teardown, swept: &mut Swept) {
             .push("no attempt is known, so no volume can be looked for".to_owned());
         return;
     };
-    let source = source_of(attempt);
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    for process in
-        processes.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit())
-    {
-        // A process that ended meanwhile holds nothing.
-        let Ok(mounts) = std::fs::read(process.path().join("mountinfo")) else {
-            continue;
-        };
-        let held = match sys::mount::parse(&mounts) {
-            Ok(mounts) => mounts.iter().any(|mount| mount.source == *source),
-            Err(_) => mounts
-                .windows(source.len())
-                .any(|part| part == source.as_bytes()),
-        };
-        if held {
-            swept.leftovers.push(format!(
-                "the volume is still mounted in process {}",
-                process.file_name().display()
-            ));
-        }
-    }
+    swept.leftovers.extend(holders(attempt));
 }

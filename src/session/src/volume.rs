@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use order::{AttemptRef, WipeMethod, WipeReport};
 use privsep::Refusal;
 use privsep::session::{Account, Swept};
-use sys::mount::{Attributes, DeviceId, Filesystem, Unmount};
+use sys::mount::{Attributes, Filesystem, Unmount};
 
 /// Empty on the host; each monitor mounts over it in its own namespace.
 const BASE: &str = "/run/robotd-session";
@@ -37,7 +37,7 @@ const PARTS: [(&str, u32, bool); 9] = [
 /// A mounted volume.
 pub(crate) struct Volume {
     path: PathBuf,
-    device: DeviceId,
+    attempt: AttemptRef,
     swap_excluded: bool,
     canary: PathBuf,
     /// Files and bytes that are ours, before the bot made any.
@@ -47,6 +47,36 @@ pub(crate) struct Volume {
 /// What lies under a volume's name in /proc/PID/mountinfo.
 pub(crate) fn source_of(attempt: &AttemptRef) -> String {
     format!("robotd-{attempt}")
+}
+
+/// Every process in whose mount namespace the volume of this attempt still lies. By its name, not
+/// by its device: the kernel gives the number of a released volume to the next one.
+pub(crate) fn holders(attempt: &AttemptRef) -> Vec<String> {
+    let source = source_of(attempt);
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut found = Vec::new();
+    for process in
+        processes.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit())
+    {
+        // A process that ended meanwhile holds nothing.
+        let Ok(mounts) = fs::read(process.path().join("mountinfo")) else {
+            continue;
+        };
+        let held = match sys::mount::parse(&mounts) {
+            Ok(mounts) => mounts.iter().any(|mount| mount.source == *source),
+            Err(_) => mounts
+                .windows(source.len())
+                .any(|part| part == source.as_bytes()),
+        };
+        if held {
+            let pid = process.file_name();
+            found.push(format!(
+                "the volume is still mounted in process {}",
+                pid.display()
+            ));
+        }
+    }
+    found
 }
 
 impl Volume {
@@ -81,11 +111,10 @@ impl Volume {
         let swap_excluded = filesystem.try_flag("noswap").map_err(failed)?;
         let tree = filesystem.mount(Attributes::WRITABLE).map_err(failed)?;
         tree.attach(&path).map_err(failed)?;
-        let device = DeviceId::of(&path).map_err(failed)?;
         let volume = Self {
             canary: path.join(".canary"),
             path,
-            device,
+            attempt: *attempt,
             swap_excluded,
             own: (0, 0),
         };
@@ -126,19 +155,7 @@ impl Volume {
         if let Err(error) = sys::mount::unmount(&self.path, Unmount::IfUnused) {
             swept.leftovers.push(crate::text(&error));
         }
-        match sys::mount::mounts_of_device(self.device) {
-            Ok(holders) => {
-                let holders = holders.into_iter().map(|holder| {
-                    format!(
-                        "the volume is still mounted at {} of process {}",
-                        holder.mount_point.display(),
-                        holder.pid
-                    )
-                });
-                swept.leftovers.extend(holders);
-            }
-            Err(error) => swept.leftovers.push(crate::text(&error)),
-        }
+        swept.leftovers.extend(holders(&self.attempt));
         if self.canary.exists() {
             swept
                 .leftovers

@@ -79,7 +79,8 @@ impl Attendant {
 
     /// Until the next thing that is done by the clock.
     fn patience(&self) -> Option<Duration> {
-        if self.artifacts.is_busy() {
+        let called = !self.is_closed_to_the_bot() && self.bot.has_call();
+        if called || self.artifacts.is_busy() {
             return Some(Duration::ZERO);
         }
         let times = [

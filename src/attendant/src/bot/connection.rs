@@ -115,6 +115,11 @@ impl Connection {
         )
     }
 
+    /// Whether a call that was sent ahead can be taken now: the socket has nothing more to say of it.
+    pub(super) fn has_call(&self) -> bool {
+        self.wants_to_read() && self.input.contains(&b'\n')
+    }
+
     /// The next call, when the one before is answered.
     pub(super) fn next_call(&mut self) -> Option<Call> {
         if !self.wants_to_read() {

@@ -105,6 +105,11 @@ impl Bot {
         call
     }
 
+    /// Whether a call waits that no descriptor will announce.
+    pub(crate) fn has_call(&self) -> bool {
+        self.connections.values().any(Connection::has_call)
+    }
+
     /// Answers a call. The bot may be gone; nobody minds then.
     pub(crate) fn answer(&mut self, id: u64, outcome: Result<Value, Refusal>) {
         let line = Zeroizing::new(request::answer(outcome));

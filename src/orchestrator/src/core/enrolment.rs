@@ -168,6 +168,12 @@ impl Core {
         Ok(store.atomically(|| store.certificate_seen(serial, agent, now))?)
     }
 
+    /// A certificate that the handshake itself refused: nobody knows whose it is.
+    pub(crate) fn certificate_refused(&mut self, address: std::net::SocketAddr, reason: &str) {
+        let text = format!("a certificate from {address} was refused: {reason}");
+        self.record(Event::own(events::CONNECTION_REFUSED, self.now(), text));
+    }
+
     /// Revokes an agent: its certificates, its name, its session. Started jobs are lost; what they
     /// hold is freed when their leases expire.
     pub(crate) fn revoke_agent(&mut self, name: &str, by: &str) -> Result<AgentId, Refused> {

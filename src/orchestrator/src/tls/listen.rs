@@ -4,8 +4,8 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +19,8 @@ use crate::refused::Refused;
 
 /// Connections that are through their handshake and wait to be served.
 const SERVED_QUEUE: usize = 64;
+/// From one event about a refused certificate to the next; the log has all of them.
+const BETWEEN_REFUSALS: Duration = Duration::from_secs(10);
 /// After a failed accept (no descriptors left), so that it does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -27,12 +29,18 @@ pub(crate) type Admission = Arc<
     dyn Fn(PeerIdentity) -> Pin<Box<dyn Future<Output = Result<(), Refused>> + Send>> + Send + Sync,
 >;
 
+/// Told of a certificate that the handshake itself refused: revoked, expired, of another root.
+pub(crate) type Refusals = Arc<dyn Fn(SocketAddr, String) + Send + Sync>;
+
 /// What a listener needs for each connection.
 struct Door {
     config: Current,
     connections: Connections,
     /// Trust domain and admission; absent on the enrolment listener.
     admission: Option<(String, Admission)>,
+    refusals: Option<Refusals>,
+    /// When the last one was told: who has no certificate must not fill the store.
+    told: Mutex<Option<Instant>>,
 }
 
 /// Serves a listener; the stream gives connections whose peers are known.
@@ -41,12 +49,15 @@ pub(crate) fn listen(
     config: Current,
     connections: Connections,
     admission: Option<(String, Admission)>,
+    refusals: Option<Refusals>,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (ready, stream) = mpsc::channel(SERVED_QUEUE);
     let door = Arc::new(Door {
         config,
         connections,
         admission,
+        refusals,
+        told: Mutex::new(None),
     });
     tokio::spawn(accept(listener, door, ready));
     ReceiverStream::new(stream)
@@ -82,10 +93,35 @@ async fn accept(
             drop(permit);
             match shaken {
                 Ok(Ok(connection)) => drop(ready.send(Ok(connection)).await),
-                Ok(Err(error)) => tracing::info!(%address, %error, "a connection was refused"),
+                Ok(Err(error)) => door.refused(address, &error),
                 Err(_) => tracing::info!(%address, "a handshake took too long"),
             }
         });
+    }
+}
+
+impl Door {
+    fn refused(&self, address: SocketAddr, error: &io::Error) {
+        tracing::info!(%address, %error, "a connection was refused");
+        let certificate = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            .is_some_and(|inner| matches!(inner, rustls::Error::InvalidCertificate(_)));
+        if let (true, Some(refusals)) = (certificate, &self.refusals)
+            && self.may_tell()
+        {
+            refusals(address, error.to_string());
+        }
+    }
+
+    fn may_tell(&self) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let may = told.is_none_or(|last| now.duration_since(last) >= BETWEEN_REFUSALS);
+        if may {
+            *told = Some(now);
+        }
+        may
     }
 }
 

@@ -22,7 +22,7 @@ use crate::ca::{Ca, ServerIdentity};
 use crate::refused::Refused;
 
 pub(crate) use connection::{Connection, Connections};
-pub(crate) use listen::{Admission, listen};
+pub(crate) use listen::{Admission, Refusals, listen};
 pub(crate) use peer::{Peer, PeerIdentity};
 
 /// The configuration that the next connection gets.
