@@ -4,7 +4,7 @@
 # package on real systemd. Ends with one line: N passed, N failed, N skipped.
 #
 #   sudo tests/run.sh               all of it; installs what it needs from Debian and the registries
-#   sudo tests/run.sh --only NAME   one step (--list names them)
+#   sudo tests/run.sh --only NAME   one step (--list names them; tests need accounts once before)
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -13,14 +13,14 @@ cd "$(dirname "$0")/.." || exit 1
 STEPS=(packages tools accounts format shell contract dependencies build lints tests quickstart testbed)
 # Cached between runs; a fresh machine fills it.
 TOOLS=${ROBOTD_TOOLS:-/var/cache/robotd-tools}
-PASSED=0 FAILED=0 SKIPPED=0
+PASSED=0 FAILED=0 SKIPPED=0 MADE=()
 export CARGO_TERM_COLOR=never PATH="$TOOLS/bin:$PATH"
 
 note() { printf '\n== %s\n' "$*"; }
 
 step_packages() {
     local wanted=(libpam0g-dev xvfb openbox x11-utils x11-xserver-utils dbus python3 procps at cron keyutils shellcheck
-        mmdebstrap e2fsprogs systemd-container iproute2 util-linux) missing=() name
+        mmdebstrap e2fsprogs systemd-container iproute2 util-linux gnumeric xdotool gcc make) missing=() name
     for name in "${wanted[@]}"; do
         dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
     done
@@ -49,7 +49,20 @@ buf_tool() { # the binary comes inside the npm package, no script of it is run
         install -m 0755 "$place/package/bin/buf" "$TOOLS/bin/buf"
 }
 
-step_accounts() { packaging/deb/accounts create 12 rbt; }
+# What the end-to-end tests need of the host; removed again after a whole run.
+PAM_FILE=/etc/pam.d/robotd-e2e
+step_accounts() {
+    local user
+    for user in robotd robotd-unpack; do getent passwd "$user" >/dev/null || MADE+=("$user"); done
+    packaging/deb/accounts create 12 rbt && install -m 0644 packaging/pam.d/robotd "$PAM_FILE"
+}
+remove_accounts() {
+    local user
+    packaging/deb/accounts remove rbt
+    rm -f "$PAM_FILE"
+    for user in "${MADE[@]}"; do userdel "$user" 2>/dev/null; done
+    rm -rf --one-file-system /var/lib/robotd-test /run/robotd-test
+}
 step_format() { cargo fmt --all --check; }
 
 step_shell() {
@@ -106,6 +119,7 @@ case ${1:-} in
 *) sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; exit 64 ;;
 esac
 
+[ ${#STEPS[@]} = 1 ] || trap remove_accounts EXIT
 for name in "${STEPS[@]}"; do
     run_step "$name"
     # Nothing after these makes sense without them.

@@ -14,6 +14,9 @@ use serde_json::Value;
 
 use crate::{AGENT_USER, Leftovers, Slots, eventually, programs};
 
+/// The shipped PAM file under a name of the tests'; `tests/run.sh` puts it there.
+const PAM_SERVICE: &str = "robotd-e2e";
+
 /// What a test wants of its host.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -160,7 +163,8 @@ impl Host {
         let (dir, run) = (self.dir.display(), self.run.display());
         let mut text = format!(
             "[paths]\nstate = \"{dir}/broker\"\nruntime = \"{run}/b\"\nspool = \"{dir}/agent/spool\"\n\
-             jobs = \"{run}/a/jobs\"\ntrust = \"{dir}/etc/trust.d\"\nprograms = \"{}\"\n",
+             jobs = \"{run}/a/jobs\"\ntrust = \"{dir}/etc/trust.d\"\nprograms = \"{}\"\n\
+             [session]\npam-service = \"{PAM_SERVICE}\"\n",
             programs.display()
         );
         for (account, attendant) in self.slots.accounts().iter().zip(self.slots.attendants()) {

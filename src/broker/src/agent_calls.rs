@@ -29,6 +29,7 @@ impl Broker {
         let synced = matches!(reply, Reply::Held(_));
         self.reply(call.number, reply);
         if synced {
+            self.tell_kept_events();
             self.send_results();
         }
     }

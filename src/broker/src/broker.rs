@@ -14,6 +14,7 @@ use sys::process::Process;
 
 use crate::attempts::{Attempt, Stage};
 use crate::keys::Keys;
+use crate::outbox::{Kept, Outbox};
 use crate::policy::Policy;
 use crate::record::Records;
 use crate::store::Store;
@@ -29,6 +30,7 @@ pub(crate) struct Broker {
     pub(crate) backend: Backend,
     pub(crate) keys: Keys,
     pub(crate) records: Records,
+    pub(crate) outbox: Outbox,
     pub(crate) store: Store,
     pub(crate) workers: Workers,
     pub(crate) journal: events::journal::Sender,
@@ -163,11 +165,39 @@ impl Broker {
                 crate::text(&error)
             ));
         }
-        self.notice(Notice::Event {
+        let kept = Kept {
             code: event.code,
             attempt,
             body: event.to_json(),
+        };
+        if !self.tell_event(&kept)
+            && let Err(error) = self.outbox.keep(&kept)
+        {
+            self.operator(&format!(
+                "event {} is in the journal only: {error}",
+                kept.code
+            ));
+        }
+    }
+
+    /// `false` when robotd is not there to take it.
+    fn tell_event(&mut self, event: &Kept) -> bool {
+        self.notice(Notice::Event {
+            code: event.code,
+            attempt: event.attempt,
+            body: event.body.clone(),
         });
+        // A connection that did not take it has ended.
+        self.agent.is_some()
+    }
+
+    /// What robotd was not there for.
+    pub(crate) fn tell_kept_events(&mut self) {
+        if self.outbox.all().iter().all(|event| self.tell_event(event))
+            && let Err(error) = self.outbox.clear()
+        {
+            self.operator(&format!("events will be told again: {error}"));
+        }
     }
 
     /// An event of this moment.

@@ -7,7 +7,7 @@
 //! In reading order:
 //!
 //! * what is allowed: `policy`, `trust`, `keys`, `attempts` (the table of requests × stages)
-//! * what is kept: `record` (slots, results, started attempts), `store` (packages)
+//! * what is kept: `record` (slots, results, started attempts), `outbox` (events), `store` (packages)
 //! * what happens: `serve` (the loop), `agent_calls` → `starting` → `session_calls` → `ending`,
 //!   and `recovery` at start
 //! * with whom: `launch` and `systemd` (programs and units), `work` (threads), `admin_calls`
@@ -17,6 +17,7 @@ mod trust;
 
 mod attempts;
 mod keys;
+mod outbox;
 mod record;
 mod store;
 

@@ -87,7 +87,9 @@ pub(crate) struct Records {
 impl Records {
     /// Opens the state below `root`, making what is missing.
     pub(crate) fn open(root: &Path) -> Result<Self, RecordError> {
-        for name in ["", "slots", "results", "nonces", "store", "staging"] {
+        for name in [
+            "", "slots", "results", "nonces", "store", "staging", "audit",
+        ] {
             let path = root.join(name);
             let made = DirBuilder::new().mode(0o700).recursive(true).create(&path);
             made.map_err(|source| RecordError {

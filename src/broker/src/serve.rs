@@ -133,6 +133,7 @@ fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartErr
     let broker = Broker {
         backend: crate::launch::backend(policy.session.backend),
         store: Store::new(&policy),
+        outbox: crate::outbox::Outbox::new(&policy.paths.state),
         keys,
         records,
         workers: Workers::start()?,
