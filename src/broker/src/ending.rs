@@ -24,7 +24,7 @@ const RETRY: Duration = Duration::from_secs(5);
 const TEARDOWN: Duration = Duration::from_secs(300);
 
 /// Longest text about what is left, in characters.
-const LONGEST: usize = 1024;
+const LONGEST: usize = 512;
 
 impl Broker {
     /// An attempt that ended before anything of it was opened on the host.
