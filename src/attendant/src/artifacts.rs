@@ -159,7 +159,9 @@ impl Artifacts {
     }
 
     fn enter(&mut self, name: Vec<u8>, kept: Kept) -> Artifact {
-        let shown = shown(&name);
+        // Bytes that are not UTF-8 are shown by three each: the totals still have to fit a packet.
+        let mut shown = shown(&name);
+        shown.truncate(shown.floor_char_boundary(MAX_ARTIFACT_NAME));
         let same = |total: &&ArtifactTotal| total.name == shown && total.sha256 == kept.sha256;
         if let Some(total) = self.taken.iter().find(same) {
             return Artifact {

@@ -361,19 +361,20 @@ pub(crate) fn deliver(monitor: &mut Monitor, report: &Report) {
     }
 }
 
-/// Longest text of a report, in characters, and longest list: a report is one packet, whatever
-/// the job left.
-const LONGEST: usize = 512;
-const MOST: usize = 32;
+/// Longest text of a report, in bytes, and longest list: a report is one packet, whatever the job
+/// left.
+const LONGEST: usize = 256;
+const MOST: usize = 16;
 
 fn short(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
+    text[..text.floor_char_boundary(LONGEST)].to_owned()
 }
 
 fn bounded(mut report: Report) -> Report {
     report.artifacts.truncate(MAX_ARTIFACTS);
     for artifact in &mut report.artifacts {
-        artifact.name = artifact.name.chars().take(MAX_ARTIFACT_NAME).collect();
+        let end = artifact.name.floor_char_boundary(MAX_ARTIFACT_NAME);
+        artifact.name.truncate(end);
     }
     if let Some(refusal) = &mut report.refusal {
         *refusal = Refusal::new(&short(&refusal.code), short(&refusal.detail));
@@ -392,4 +393,60 @@ fn bounded(mut report: Report) -> Report {
         stream.sha256 = short(&stream.sha256);
     }
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use order::{ArtifactTotal, LogTotals, PhaseAt, Sha256Hex, StreamTotals};
+
+    use super::*;
+
+    #[test]
+    fn the_largest_report_that_a_job_can_bring_about_fits_a_packet() {
+        let long = "\u{fffd}".repeat(2_000);
+        let artifact = ArtifactTotal {
+            name: long.clone(),
+            sha256: Sha256Hex([7; 32]),
+            bytes: u64::MAX,
+        };
+        let stream = StreamTotals {
+            lines: u64::MAX,
+            bytes: u64::MAX,
+            sha256: long.clone(),
+        };
+        let report = Report {
+            outcome: Outcome::Interrupted,
+            refusal: Some(Refusal::new(&long, long.clone())),
+            exit_code: Some(i32::MIN),
+            signal: Some(i32::MIN),
+            timeline: vec![
+                PhaseAt {
+                    phase: Phase::Wiped,
+                    at_unix_ms: u64::MAX
+                };
+                16
+            ],
+            session: None,
+            log: LogTotals {
+                stdout: stream.clone(),
+                stderr: stream,
+            },
+            artifacts: vec![artifact; 300],
+            screenshots: u32::MAX,
+            lane_epoch: "f".repeat(32),
+            lane_last_seq: u64::MAX,
+            processes_killed: u32::MAX,
+            wipe: Some(WipeReport {
+                complete: false,
+                method: WipeMethod::TmpfsReleased,
+                files: u64::MAX,
+                bytes: u64::MAX,
+                swap: "possible".to_owned(),
+                swept: vec![long.clone(); 300],
+                leftovers: vec![long; 300],
+            }),
+        };
+        let message = FromSession::Report(Box::new(bounded(report)));
+        assert!(privsep::encode(&message).is_ok());
+    }
 }
