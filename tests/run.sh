@@ -103,13 +103,15 @@ count() { # adds up "test result:" lines
 }
 
 run_step() {
-    local name=$1 began=$SECONDS before=$FAILED
+    local name=$1 began=$SECONDS before=$FAILED status=0
     note "$name"
-    if "step_$name"; then PASSED=$((PASSED + 1)); else
+    "step_$name" || status=$?
+    if [ "$status" = 0 ]; then PASSED=$((PASSED + 1)); else
         [ "$FAILED" != "$before" ] || FAILED=$((FAILED + 1))
         echo "!! $name failed"
     fi
     echo "-- $name: $((SECONDS - began)) s"
+    return "$status"
 }
 
 case ${1:-} in
@@ -121,9 +123,9 @@ esac
 
 [ ${#STEPS[@]} = 1 ] || trap remove_accounts EXIT
 for name in "${STEPS[@]}"; do
-    run_step "$name"
+    run_step "$name" && continue
     # Nothing after these makes sense without them.
-    case $name in packages | tools | accounts | build) [ "$FAILED" = 0 ] || break ;; esac
+    case $name in packages | tools | accounts | build) break ;; esac
 done
 echo "$PASSED passed, $FAILED failed, $SKIPPED skipped"
 [ "$FAILED" = 0 ]
