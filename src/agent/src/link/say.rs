@@ -141,6 +141,7 @@ pub(super) fn heartbeat(parts: &Parts, ticks_ns: u64, renewals: &[LeaseRef]) -> 
             oldest_age: None,
         }),
         free_slots: standing.free_slots,
+        slots: standing.slots,
     }
 }
 

@@ -143,12 +143,14 @@ struct Session {
 type Told = (
     crate::exchange::Readiness,
     u32,
+    u32,
     Vec<crate::exchange::Blocker>,
 );
 
 fn told(standing: &Standing) -> Told {
     (
         standing.readiness,
+        standing.slots,
         standing.free_slots,
         standing.blockers.iter().copied().collect(),
     )

@@ -26,6 +26,7 @@ pub(crate) struct Online {
     pub(crate) epoch: u64,
     /// Dropping it ends the stream.
     pub(super) outbox: mpsc::Sender<Body>,
+    /// Jobs that may run at once, as last said.
     pub(super) slots: u32,
     /// As last said, corrected by what was offered since.
     pub(super) free_slots: u32,
@@ -215,6 +216,7 @@ impl Core {
                 || online.state != beat.state()
                 || online.blockers != blockers;
             online.openings += u64::from(opened);
+            online.slots = beat.slots;
             online.free_slots = beat.free_slots;
             online.state = beat.state();
             online.blockers = blockers;

@@ -476,6 +476,7 @@ impl Session {
             state: v1::AgentState::Ready.into(),
             renewals,
             free_slots: free,
+            slots: 3,
             ..v1::Heartbeat::default()
         }))
         .await;

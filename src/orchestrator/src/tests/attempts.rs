@@ -65,6 +65,22 @@ async fn an_accept_that_comes_again_before_the_start_replaces_challenge_and_acco
     }
 }
 
+/// An agent that comes back after a boot says Hello before its broker has told it the slots.
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_that_are_known_only_after_the_hello_get_offers() {
+    let server = Server::start().await;
+    server.stock(1).await;
+    let agent = Agent::enrolled(&server, "a").await;
+    let hello = v1::Hello {
+        slots: 0,
+        ..agent.hello()
+    };
+    let mut session = agent.connect(hello).await;
+    session.heartbeat(Vec::new(), 1).await;
+    server.submit(|_| {}).await;
+    session.offer().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_accept_survives_a_restart_of_the_server() {
     let mut server = Server::start().await;
