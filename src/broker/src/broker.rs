@@ -193,8 +193,15 @@ impl Broker {
 
     /// What robotd was not there for.
     pub(crate) fn tell_kept_events(&mut self) {
-        if self.outbox.all().iter().all(|event| self.tell_event(event))
-            && let Err(error) = self.outbox.clear()
+        let kept = match self.outbox.all() {
+            Ok(kept) => kept,
+            Err(error) => return self.operator(&format!("kept events can't be read: {error}")),
+        };
+        // A robotd that takes no more of them has lost its connection; the rest waits for the next.
+        let told = kept.iter().take_while(|event| self.tell_event(event));
+        let told = told.count();
+        if told > 0
+            && let Err(error) = self.outbox.keep_only(&kept[told..])
         {
             self.operator(&format!("events will be told again: {error}"));
         }

@@ -3,13 +3,15 @@
 //! One JSON object per line. Sent again after a crash in between, never lost: the reader tells
 //! twins apart by their time and attempt.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use order::AttemptRef;
 use serde::{Deserialize, Serialize};
+
+use crate::record::write_whole;
 
 /// Some thousand events. What comes beyond is in the journal only, and that is said there.
 const MOST_BYTES: u64 = 4 << 20;
@@ -54,21 +56,27 @@ impl Outbox {
         file.sync_data()
     }
 
-    /// All of them, oldest first. A line that a crash cut off is no event.
-    pub(crate) fn all(&self) -> Vec<Kept> {
-        let text = std::fs::read_to_string(&self.path).unwrap_or_default();
-        text.lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+    /// All of them, oldest first. A line that a crash cut off is no event, whatever bytes it ends
+    /// with.
+    pub(crate) fn all(&self) -> std::io::Result<Vec<Kept>> {
+        let text = match std::fs::read(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read?,
+        };
+        let lines = text.split(|byte| *byte == b'\n');
+        Ok(lines
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect())
     }
 
-    /// They were told.
-    pub(crate) fn clear(&self) -> std::io::Result<()> {
-        match File::options().write(true).open(&self.path) {
-            Ok(file) => file.set_len(0),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+    /// The others were told.
+    pub(crate) fn keep_only(&self, rest: &[Kept]) -> std::io::Result<()> {
+        let mut text = Vec::new();
+        for event in rest {
+            serde_json::to_writer(&mut text, event)?;
+            text.push(b'\n');
         }
+        write_whole(&self.path, &text).map_err(std::io::Error::other)
     }
 }
 
@@ -85,15 +93,18 @@ mod tests {
             attempt: None,
             body: "{}".into(),
         };
+        assert!(Outbox::new(state.path()).all().unwrap().is_empty());
         Outbox::new(state.path()).keep(&event).unwrap();
         let path = state.path().join("audit/outbox");
         let mut torn = std::fs::read(&path).unwrap();
-        torn.extend_from_slice(b"{\"code\":1");
+        torn.extend_from_slice(b"{\"code\":1,\"body\":\"\xc3");
         std::fs::write(&path, torn).unwrap();
         let again = Outbox::new(state.path());
         again.keep(&event).unwrap();
-        assert_eq!(again.all(), vec![event.clone(), event]);
-        again.clear().unwrap();
-        assert!(again.all().is_empty());
+        assert_eq!(again.all().unwrap(), [event.clone(), event.clone()]);
+        again.keep_only(std::slice::from_ref(&event)).unwrap();
+        assert_eq!(again.all().unwrap(), [event]);
+        again.keep_only(&[]).unwrap();
+        assert!(again.all().unwrap().is_empty());
     }
 }
