@@ -127,7 +127,12 @@ impl Store {
         let name = self.root.join(wanted.digest.to_string());
         match std::fs::rename(&tree, &name) {
             // Another attempt brought the same package meanwhile: theirs is as good.
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+            // XFS says "exists" where others say "not empty".
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
+                ) => {}
             other => other.map_err(|error| io_refusal("name the package", &name, &error))?,
         }
         self.check(&name, wanted, None)
