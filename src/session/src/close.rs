@@ -33,6 +33,7 @@ const REPORT: Duration = Duration::from_secs(5);
 
 /// Closes everything and says how the job ended.
 pub(crate) fn close(monitor: &mut Monitor, opened: Opened, outcome: Result<(), Refusal>) -> Report {
+    monitor.begin_closing();
     picture_failure(monitor, &opened, &outcome);
     let mut swept = Swept::default();
     end_processes(monitor, &mut swept);
@@ -60,7 +61,8 @@ fn picture_failure(monitor: &mut Monitor, opened: &Opened, outcome: &Result<(), 
         .place
         .as_ref()
         .is_some_and(|place| place.display.is_some());
-    if clean || !shown || !monitor.spec.screenshots.on_failure {
+    let nobody = monitor.attendant.is_none();
+    if clean || !shown || nobody || !monitor.spec.screenshots.on_failure {
         return;
     }
     monitor.tell_attendant(&ToAttendant::FailureScreenshot, None);
@@ -151,7 +153,8 @@ fn collect(monitor: &mut Monitor, opened: &Opened) {
     };
     let mut any = false;
     let until = sys::clock::boottime() + COLLECT;
-    while sys::clock::boottime() < until {
+    // Without an attendant nobody takes them, and its loss is what the job ended with.
+    while monitor.attendant.is_some() && sys::clock::boottime() < until {
         match collector.next() {
             Some((Found::File { name }, Some(file))) => {
                 any = true;

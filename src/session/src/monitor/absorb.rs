@@ -18,6 +18,9 @@ impl Monitor {
             Event::Broker(message, fds) => self.absorb_broker(message, fds),
             Event::Terminated => {
                 self.terminated = true;
+                if self.closing {
+                    return None;
+                }
                 let refusal = Refusal::new(
                     "HOST_STOPPING",
                     "the session was told to end: the host stops, or its unit was stopped",
@@ -55,6 +58,8 @@ impl Monitor {
 
     fn absorb_broker(&mut self, message: ToSession, mut fds: Vec<OwnedFd>) -> Option<Event> {
         match message {
+            // The bot is over; its outcome stands.
+            ToSession::Stop(_) if self.closing => None,
             ToSession::Stop(mode) => {
                 let mode = if mode == StopMode::Kill {
                     EndMode::Kill

@@ -49,6 +49,8 @@ pub(crate) struct Monitor {
     pub(crate) totals: Totals,
     /// Secrets that the bot was given, kept for a successor of the attendant: it has to mask them.
     pub(crate) given: Vec<(String, OwnedFd)>,
+    /// Stops and the host's end come too late for the bot.
+    closing: bool,
     /// The host stops: nobody is waited for longer than it takes.
     pub(crate) terminated: bool,
     /// What was told to the security people, bounded: a bot can make any number.
@@ -100,6 +102,7 @@ impl Monitor {
             group: None,
             totals: Totals::default(),
             given: vec![],
+            closing: false,
             terminated: false,
             notices: 0,
             running: false,
@@ -124,6 +127,12 @@ impl Monitor {
         }
         eprintln!("robotd-session: {refusal}");
         self.link.tell(&FromSession::Notice { kind, refusal });
+    }
+
+    /// The bot is over: what ends bots, and does not end closing, changes its outcome no more.
+    pub(crate) fn begin_closing(&mut self) {
+        self.deadlines.clear();
+        self.closing = true;
     }
 
     /// Asks for the bot's end. The first reason stays; a kill is never softened.
