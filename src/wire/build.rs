@@ -5,8 +5,10 @@ use std::path::Path;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
-    let files = ["host", "identity", "job", "lease", "link", "record"]
-        .map(|name| root.join(format!("robotd/link/v1/{name}.proto")));
+    let files = [
+        "host", "identity", "job", "lease", "link", "record", "screen",
+    ]
+    .map(|name| root.join(format!("robotd/link/v1/{name}.proto")));
     let set = protox::compile(files, [root])?;
     let service = std::env::var_os("CARGO_FEATURE_SERVICE").is_some();
     tonic_prost_build::configure()

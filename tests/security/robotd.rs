@@ -249,11 +249,8 @@ impl Target {
             params: BTreeMap::new(),
             account: None,
             display: None,
-            screenshots: Screenshots {
-                on_start: false,
-                on_failure: false,
-                every_ms: None,
-            },
+            account_secret: None,
+            screenshots: Screenshots::default(),
             limits: Limits {
                 run_ms: 60_000,
                 stop_grace_ms: 1_000,

@@ -84,7 +84,7 @@ impl Doorbell {
                 self.subscribed = true;
                 self.unrung = true;
             }
-            Some(ToAttendant::Screenshot) => {}
+            Some(_) => {}
         }
         message
     }

@@ -142,6 +142,7 @@ mod tests {
             on_start: true,
             on_failure: true,
             every_ms,
+            ..Screenshots::default()
         })
     }
 

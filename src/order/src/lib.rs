@@ -16,7 +16,10 @@ mod renewal;
 mod result;
 mod verify;
 
-pub use body::{Display, Lease, Order, Profiles, Screenshots};
+pub use body::{
+    Area, Display, DisplayKind, Lease, Masks, Order, PictureFormat, Profiles, Screenshots,
+    WindowMask,
+};
 pub use envelope::{KeyId, MAX_BODY, MAX_RESULT, Purpose, Signed, SigningKey, VerifyingKey};
 pub use ids::{AgentId, Attempt, AttemptRef, JobId, LeaseId, NIL, Sha256Hex};
 pub use limits::{LIMITS, LimitRange, Limits};

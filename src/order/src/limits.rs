@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
+    /// From the start of the OS session to its display and the bot's program.
+    pub session_ms: u64,
     /// From RUNNING to the soft stop.
     pub run_ms: u64,
     /// From SIGTERM to the kill of everything.
@@ -21,6 +23,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            session_ms: 120_000,
             run_ms: 3_600_000,
             stop_grace_ms: 10_000,
             volume_bytes: 512 << 20,
@@ -44,7 +47,13 @@ pub struct LimitRange {
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// Every limit with its range. A policy may lower the upper ends, never raise them.
-pub const LIMITS: [LimitRange; 5] = [
+pub const LIMITS: [LimitRange; 6] = [
+    // A PAM stack took twelve seconds on a host under load; a display one.
+    LimitRange {
+        name: "session-ms",
+        min: 5_000,
+        max: 3_600_000,
+    },
     LimitRange {
         name: "run-ms",
         min: 1_000,
@@ -75,8 +84,9 @@ pub const LIMITS: [LimitRange; 5] = [
 
 impl Limits {
     /// The values in the order of [`LIMITS`].
-    pub fn values(&self) -> [u64; 5] {
+    pub fn values(&self) -> [u64; 6] {
         [
+            self.session_ms,
             self.run_ms,
             self.stop_grace_ms,
             self.volume_bytes,

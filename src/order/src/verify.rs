@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::body::Order;
+use crate::body::{Display, Masks, Order, Screenshots};
 use crate::envelope::{KeyId, MAX_BODY, Purpose, Signed, VerifyingKey};
 use crate::ids::{AgentId, AttemptRef};
 use crate::limits::LimitRange;
@@ -219,21 +219,66 @@ fn check_fields(order: &Order) -> Result<(), OrderError> {
             format!("{name} is {value}, {min} to {max} is accepted"),
         ));
     }
-    let fits = |display: &crate::body::Display| {
-        (320..=7680).contains(&display.width) && (200..=4320).contains(&display.height)
+    check_display(order.display.as_ref())?;
+    check_screenshots(&order.screenshots)?;
+    check_entry(&order.entry)?;
+    check_texts(order)?;
+    check_environment(&order.env)
+}
+
+fn check_display(display: Option<&Display>) -> Result<(), OrderError> {
+    let Some(display) = display else {
+        return Ok(());
     };
-    if !order.display.as_ref().is_none_or(fits) {
+    if !(320..=7680).contains(&display.width) || !(200..=4320).contains(&display.height) {
         return Err(refuse(
             "display",
             "320x200 to 7680x4320 pixels are accepted",
         ));
     }
-    if order.screenshots.every_ms.is_some_and(|every| every < 200) {
-        return Err(refuse("screenshots", "an interval is at least 200 ms"));
+    if ![16, 24].contains(&display.depth) {
+        return Err(refuse("display", "a depth of 16 or 24 bits is accepted"));
     }
-    check_entry(&order.entry)?;
-    check_texts(order)?;
-    check_environment(&order.env)
+    Ok(())
+}
+
+fn check_screenshots(screenshots: &Screenshots) -> Result<(), OrderError> {
+    const HOUR_MS: u64 = 3_600_000;
+    let wrong = |reason: String| Err(refuse("screenshots", reason));
+    if screenshots.every_ms.is_some_and(|every| every < 200) {
+        return wrong("an interval is at least 200 ms".to_owned());
+    }
+    if screenshots.secret_pause_ms > HOUR_MS {
+        return wrong("a pause after a secret is at most an hour".to_owned());
+    }
+    let Masks { areas, windows } = &screenshots.masks;
+    if areas.len().max(windows.len()) > Masks::MOST {
+        return wrong(format!(
+            "at most {} masks of a kind are accepted",
+            Masks::MOST
+        ));
+    }
+    if areas.iter().any(|area| area.width == 0 || area.height == 0) {
+        return wrong("a masked area has a width and a height".to_owned());
+    }
+    let sound = |text: &Option<String>| {
+        text.as_ref()
+            .is_none_or(|text| !text.is_empty() && text.len() <= Masks::LONGEST)
+    };
+    let all_sound = windows
+        .iter()
+        .all(|mask| sound(&mask.class) && sound(&mask.title));
+    if !all_sound
+        || windows
+            .iter()
+            .any(|mask| mask.class.is_none() && mask.title.is_none())
+    {
+        return wrong(format!(
+            "a masked window has a class or a title, of 1 to {} bytes",
+            Masks::LONGEST
+        ));
+    }
+    Ok(())
 }
 
 /// The entry point is a plain relative path; the package's own rules are checked with the package.
@@ -259,6 +304,16 @@ fn check_texts(order: &Order) -> Result<(), OrderError> {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
     };
+    if order
+        .account_secret
+        .as_ref()
+        .is_some_and(|name| !secret(name) || order.secrets.contains(name))
+    {
+        return Err(refuse(
+            "account-secret",
+            "one name of letters, digits and _-./ is accepted, which is not among the bot's secrets",
+        ));
+    }
     if order.secrets.len() > 64 || !order.secrets.iter().all(secret) {
         return Err(refuse(
             "secrets",

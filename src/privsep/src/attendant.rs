@@ -30,6 +30,8 @@ pub enum ToAttendant {
     Display {
         /// Display number.
         number: u32,
+        /// A VNC server's socket, `vnc<number>`, lies in the same directory.
+        vnc: bool,
         /// MIT-MAGIC-COOKIE-1.
         cookie: [u8; 16],
     },

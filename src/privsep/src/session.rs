@@ -138,10 +138,12 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// Parameters, a JSON object.
     pub params_json: String,
-    /// Width and height; absent = none.
-    pub display: Option<(u32, u32)>,
+    /// Absent = none.
+    pub display: Option<order::Display>,
     /// When to take pictures.
     pub screenshots: Screenshots,
+    /// From the start of the leader to the bot's program, milliseconds.
+    pub session_ms: u64,
     /// From RUNNING to the soft stop, milliseconds.
     pub run_ms: u64,
     /// From SIGTERM to the kill, milliseconds.
@@ -190,8 +192,9 @@ pub struct Swept {
     pub processes_killed: u32,
 }
 
-/// When to take pictures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// When to take pictures, and what they must not show. As in the order, which can't be encoded here:
+/// its JSON leaves absent fields out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Screenshots {
     /// When the display is ready.
     pub on_start: bool,
@@ -199,6 +202,29 @@ pub struct Screenshots {
     pub on_failure: bool,
     /// Each so many milliseconds.
     pub every_ms: Option<u64>,
+    /// Whether somebody may look on.
+    pub live_view: bool,
+    /// Of the pictures.
+    pub format: order::PictureFormat,
+    /// What is painted over.
+    pub masks: order::Masks,
+    /// Longest pause of capture after a secret was handed out, milliseconds; 0 = none.
+    pub secret_pause_ms: u64,
+}
+
+impl Default for Screenshots {
+    /// None at all.
+    fn default() -> Self {
+        Self {
+            on_start: false,
+            on_failure: false,
+            every_ms: None,
+            live_view: false,
+            format: order::PictureFormat::Png,
+            masks: order::Masks::default(),
+            secret_pause_ms: 0,
+        }
+    }
 }
 
 /// An account of the host, resolved by the broker.

@@ -62,7 +62,7 @@ impl Attendant {
             restarted,
             bot_uid: spec.account.uid,
             robotd_uid: spec.robotd_uid,
-            screenshots: spec.screenshots,
+            screenshots: spec.screenshots.clone(),
             log_bytes: spec.log_bytes,
             artifact_bytes: spec.artifact_bytes,
             secrets: spec.secrets.clone(),
@@ -101,6 +101,7 @@ impl Attendant {
     pub(crate) fn show(&self, display: &Display) -> Result<(), Refusal> {
         let message = ToAttendant::Display {
             number: display.number,
+            vnc: false,
             cookie: display.cookie,
         };
         self.tell(&message, &[display.directory.as_fd()])

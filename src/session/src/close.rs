@@ -251,12 +251,9 @@ fn close_session(
         backend: monitor.spec.backend.name().to_owned(),
         account: monitor.spec.account.name.clone(),
         uid: monitor.spec.account.uid,
-        display: monitor
-            .spec
-            .display
-            .map_or("none".to_owned(), |(width, height)| {
-                format!("{width}x{height}")
-            }),
+        display: monitor.spec.display.map_or("none".to_owned(), |display| {
+            format!("{}x{}", display.width, display.height)
+        }),
         closed: gone,
     })
 }

@@ -132,8 +132,8 @@ fn open(monitor: &mut Monitor, opened: &mut Opened, dirs: Directories) -> Result
     if let Some(volume) = &mut opened.volume {
         volume.count_as_own();
     }
-    if let Some((width, height)) = spec.display {
-        open_display(monitor, width, height)?;
+    if let Some(display) = spec.display {
+        open_display(monitor, display.width, display.height)?;
         monitor.step(Phase::DisplayReady);
     }
     start_bot(monitor)?;

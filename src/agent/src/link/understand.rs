@@ -91,7 +91,7 @@ fn command(wire: v1::Command) -> Meaning {
                 },
             }
         }
-        None => Meaning::Refuse {
+        Some(v1::command::Body::WatchScreen(_)) | None => Meaning::Refuse {
             command: wire.command_id,
             code: "COMMAND_UNKNOWN",
         },

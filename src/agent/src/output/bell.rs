@@ -116,6 +116,7 @@ impl Bell {
                 last_seq,
                 ended: _,
             } => self.rung(epoch, last_seq).await,
+            FromAttendant::Screen => true,
             FromAttendant::SecretWanted { name } => {
                 // Full: the attendant waits until the ones before are answered. Closed: the job is over.
                 let _ = self.wanted.send(name).await;

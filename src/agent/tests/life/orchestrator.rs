@@ -603,6 +603,14 @@ impl LinkService for Shared {
     type ConnectStream = Stream<v1::ConnectResponse>;
     type PublishStream = Stream<v1::PublishResponse>;
     type FetchPackageStream = Stream<v1::FetchPackageResponse>;
+    type StreamScreenStream = Stream<v1::StreamScreenResponse>;
+
+    async fn stream_screen(
+        &self,
+        _: Request<Streaming<v1::StreamScreenRequest>>,
+    ) -> Result<Response<Self::StreamScreenStream>, Status> {
+        Err(Status::unimplemented("nobody looks on"))
+    }
 
     async fn connect(
         &self,

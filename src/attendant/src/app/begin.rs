@@ -29,7 +29,7 @@ impl Attendant {
         let [spool, sockets, stdout, stderr] =
             <[OwnedFd; 4]>::try_from(descriptors).map_err(|_| SessionError::Order)?;
         let params = serde_json::from_str(&begin.params_json).map_err(|_| StartError::Params)?;
-        let mut screenshots = begin.screenshots;
+        let mut screenshots = begin.screenshots.clone();
         // The first attendant took it.
         screenshots.on_start &= !begin.restarted;
         let lane = lane(&spool, &begin)?;

@@ -41,7 +41,14 @@ impl Attendant {
             (ToAttendant::BotSocket, Some(socket)) => {
                 self.bot.listen(socket).map_err(|_| SessionError::Order)?
             }
-            (ToAttendant::Display { number, cookie }, Some(folder)) => {
+            (
+                ToAttendant::Display {
+                    number,
+                    cookie,
+                    vnc: _,
+                },
+                Some(folder),
+            ) => {
                 self.open_display(Place {
                     folder,
                     number,
@@ -146,6 +153,7 @@ impl Attendant {
             reason: shot.reason().into(),
             width: picture.width,
             height: picture.height,
+            masked: Vec::new(),
         };
         self.lane
             .push(unix_nano(), Body::Screenshot(record.clone()));

@@ -109,7 +109,7 @@ impl Attendant {
             Some(ToAttendant::Screenshot) => {
                 self.shots.ask(Shot::Request);
             }
-            None => {}
+            Some(ToAttendant::Watch { .. } | ToAttendant::Shown | ToAttendant::Unwatch) | None => {}
         }
     }
 

@@ -82,7 +82,14 @@ fn xauthority() -> Vec<u8> {
 
 fn show(rig: &Rig, folder: &Path, number: u32, cookie: [u8; 16]) -> FromAttendant {
     let folder = File::open(folder).unwrap();
-    rig.tell(&ToAttendant::Display { number, cookie }, &[folder.as_fd()]);
+    rig.tell(
+        &ToAttendant::Display {
+            number,
+            cookie,
+            vnc: false,
+        },
+        &[folder.as_fd()],
+    );
     rig.hear()
 }
 
@@ -222,6 +229,7 @@ fn a_display_that_never_answers_does_not_hold_up_the_output() {
     let directory = File::open(folder.path()).unwrap();
     rig.tell(
         &ToAttendant::Display {
+            vnc: false,
             number: 7,
             cookie: COOKIE,
         },

@@ -240,7 +240,7 @@ fn begin() -> Begin {
         screenshots: Screenshots {
             on_start: true,
             on_failure: true,
-            every_ms: None,
+            ..Screenshots::default()
         },
         log_bytes: 1 << 30,
         artifact_bytes: 1 << 20,

@@ -117,6 +117,7 @@ fn check_interpreters(policy: &Policy) -> Result<(), PolicyError> {
 fn check_limits(policy: &Policy) -> Result<(), PolicyError> {
     let limits = &policy.limits;
     let ranges = [
+        ("session-seconds", limits.session_seconds, 5, 3_600),
         ("run-minutes", limits.run_minutes, 1, 7 * 24 * 60),
         ("stop-grace-seconds", limits.stop_grace_seconds, 0, 600),
         ("volume-mib", limits.volume_mib, 4, 1 << 20),

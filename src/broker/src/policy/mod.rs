@@ -147,6 +147,8 @@ pub struct Publisher {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct LimitPolicy {
+    /// Longest opening of session, display and program.
+    pub session_seconds: u64,
     /// Longest run.
     pub run_minutes: u64,
     /// Longest time between SIGTERM and the kill.
@@ -162,6 +164,7 @@ pub struct LimitPolicy {
 impl Default for LimitPolicy {
     fn default() -> Self {
         Self {
+            session_seconds: 600,
             run_minutes: 24 * 60,
             stop_grace_seconds: 300,
             volume_mib: 2048,

@@ -71,6 +71,11 @@ fn permit_publisher(policy: &Policy, order: &Order) -> Result<(), Refusal> {
 fn permit_limits(policy: &Policy, order: &Order) -> Result<(), Refusal> {
     let (asked, ceiling) = (&order.limits, &policy.limits);
     let rows = [
+        (
+            "session-ms",
+            asked.session_ms,
+            ceiling.session_seconds * 1_000,
+        ),
         ("run-ms", asked.run_ms, ceiling.run_minutes * 60_000),
         (
             "stop-grace-ms",

@@ -279,7 +279,7 @@ pub(super) struct Submit {
     /// Account wished for [default: that of a free slot]
     #[arg(long)]
     pub(super) account: Option<String>,
-    /// WIDTHxHEIGHT or none
+    /// [xvfb:|xvnc:]WIDTHxHEIGHT[xDEPTH] or none
     #[arg(long, default_value = "1280x800", value_parser = display)]
     pub(super) display: Size,
     /// A picture each so often

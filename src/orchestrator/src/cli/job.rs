@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use order::{Limits, Screenshots};
+use order::{Limits, Masks, PictureFormat, Screenshots};
 use serde_json::{Value, json};
 use wire::v1;
 
@@ -100,6 +100,9 @@ fn param((name, value): (String, String)) -> Result<(String, Value), Refused> {
     }
 }
 
+/// Typing a password takes seconds; a bot that never says that it is done must not stay unseen.
+const SECRET_PAUSE_MS: u64 = 30_000;
+
 fn submission(arguments: &Submit) -> Result<Submission, Refused> {
     let params: Result<BTreeMap<_, _>, _> = arguments.param.iter().cloned().map(param).collect();
     let display = arguments.display.0;
@@ -116,6 +119,10 @@ fn submission(arguments: &Submit) -> Result<Submission, Refused> {
             on_start: display.is_some(),
             on_failure: display.is_some(),
             every_ms: arguments.screenshot_every.map(millis),
+            live_view: display.is_some(),
+            format: PictureFormat::Png,
+            masks: Masks::default(),
+            secret_pause_ms: SECRET_PAUSE_MS,
         },
         limits: Limits {
             run_ms: millis(arguments.timeout),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use order::Display;
+use order::{Display, DisplayKind};
 
 use super::arguments::Size;
 use crate::clock::Clock;
@@ -49,19 +49,34 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is too large"))
 }
 
-/// `1280x800` or `none`.
+/// `1280x800`, `xvnc:1280x800`, `1280x800x16` or `none`.
 pub(super) fn display(text: &str) -> Result<Size, String> {
     if text == "none" {
         return Ok(Size(None));
     }
-    let size = text.split_once('x').and_then(|(width, height)| {
-        Some(Display {
-            width: width.parse().ok()?,
-            height: height.parse().ok()?,
-        })
-    });
-    let size = size.ok_or_else(|| format!("{text:?} is not WIDTHxHEIGHT or none"))?;
-    Ok(Size(Some(size)))
+    let (kind, size) = match text.split_once(':') {
+        Some(("xvnc", size)) => (DisplayKind::Xvnc, Some(size)),
+        Some(("xvfb", size)) => (DisplayKind::Xvfb, Some(size)),
+        Some(_) => (DisplayKind::Xvfb, None),
+        None => (DisplayKind::Xvfb, Some(text)),
+    };
+    let numbers: Option<Vec<u32>> =
+        size.and_then(|size| size.split('x').map(|part| part.parse().ok()).collect());
+    let (width, height, depth) = match numbers.as_deref() {
+        Some([width, height]) => (*width, *height, 24),
+        Some([width, height, depth]) => (*width, *height, *depth),
+        _ => {
+            return Err(format!(
+                "{text:?} is not [xvfb:|xvnc:]WIDTHxHEIGHT[xDEPTH] or none"
+            ));
+        }
+    };
+    Ok(Size(Some(Display {
+        kind,
+        width,
+        height,
+        depth,
+    })))
 }
 
 /// `K=V`; the first `=` divides.
@@ -102,7 +117,19 @@ mod tests {
         assert_eq!(bytes("512M"), Ok(512 << 20));
         assert!(bytes("M").is_err());
         assert_eq!(display("none"), Ok(Size(None)));
-        assert!(display("1280*800").is_err());
+        let size = |kind, depth| {
+            Ok(Size(Some(Display {
+                kind,
+                width: 1280,
+                height: 800,
+                depth,
+            })))
+        };
+        assert_eq!(display("1280x800"), size(DisplayKind::Xvfb, 24));
+        assert_eq!(display("xvnc:1280x800x16"), size(DisplayKind::Xvnc, 16));
+        for wrong in ["1280*800", "1280", "xorg:1x1", "1x2x3x4", "axb"] {
+            assert!(display(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert!(pair("=x").is_err());
         assert_eq!(since("1700000000000"), Ok(1_700_000_000_000));

@@ -317,6 +317,8 @@ fn offer_message(attempt: AttemptRef, spec: &Spec) -> v1::JobOffer {
         display: spec.display.map(|display| v1::DisplaySpec {
             width: display.width,
             height: display.height,
+            kind: display.kind.name().to_owned(),
+            depth: display.depth,
         }),
         screenshots: Some(v1::ScreenshotPolicy {
             on_start: spec.screenshots.on_start,
@@ -325,7 +327,7 @@ fn offer_message(attempt: AttemptRef, spec: &Spec) -> v1::JobOffer {
                 .screenshots
                 .every_ms
                 .map(|every| duration(std::time::Duration::from_millis(every))),
-            live_view: false,
+            live_view: spec.screenshots.live_view,
         }),
         automation: Some(v1::Automation {
             tenant: spec.tenant.clone(),

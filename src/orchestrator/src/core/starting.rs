@@ -49,7 +49,8 @@ pub(super) fn make_order(spec: &Spec, terms: &Terms<'_>) -> Order {
         params: spec.params.clone(),
         account: spec.account.clone(),
         display: spec.display,
-        screenshots: spec.screenshots,
+        account_secret: None,
+        screenshots: spec.screenshots.clone(),
         limits,
         secrets: spec.secrets.clone(),
         profiles: Profiles {
@@ -63,7 +64,10 @@ pub(super) fn make_order(spec: &Spec, terms: &Terms<'_>) -> Order {
             ttl_ms: terms.held.ttl_ms,
             ticks_ns: terms.ticks_ns,
         },
-        hard_end_ms: limits.run_ms + limits.stop_grace_ms + millis(config::HARD_END_MARGIN),
+        hard_end_ms: limits.session_ms
+            + limits.run_ms
+            + limits.stop_grace_ms
+            + millis(config::HARD_END_MARGIN),
         tenant: spec.tenant.clone(),
         requester: spec.requester.clone(),
         approver: None,

@@ -97,6 +97,7 @@ impl v1::link_service_server::LinkService for Link {
     type ConnectStream = Answers<v1::ConnectResponse>;
     type PublishStream = Answers<v1::PublishResponse>;
     type FetchPackageStream = Answers<v1::FetchPackageResponse>;
+    type StreamScreenStream = Answers<v1::StreamScreenResponse>;
 
     async fn connect(
         &self,
@@ -117,6 +118,14 @@ impl v1::link_service_server::LinkService for Link {
             agent,
             request.into_inner(),
         )))
+    }
+
+    async fn stream_screen(
+        &self,
+        request: Request<Streaming<v1::StreamScreenRequest>>,
+    ) -> Result<Response<Self::StreamScreenStream>, Status> {
+        identity_of(&request)?;
+        Err(Status::failed_precondition("nobody looks on"))
     }
 
     async fn query_artifact(

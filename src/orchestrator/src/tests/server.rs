@@ -176,11 +176,7 @@ impl Server {
             pool: "default".to_owned(),
             account: None,
             display: None,
-            screenshots: order::Screenshots {
-                on_start: false,
-                on_failure: false,
-                every_ms: None,
-            },
+            screenshots: order::Screenshots::default(),
             limits: order::Limits::default(),
             secrets: Vec::new(),
             agent: None,

@@ -66,6 +66,7 @@ async fn a_job_that_waits_shows_null_for_what_is_absent() {
 
 fn picture(content: &[u8]) -> Body {
     Body::Screenshot(v1::Screenshot {
+        masked: Vec::new(),
         seq: 1,
         reason: v1::ScreenshotReason::Start.into(),
         width: 1280,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::body::{Display, Lease, Profiles, Screenshots};
+use crate::body::{Display, DisplayKind, Lease, Profiles};
 use crate::envelope::SigningKey;
 use crate::ids::{JobId, LeaseId, Sha256Hex};
 use crate::limits::Limits;
@@ -45,14 +45,17 @@ impl Host {
             env: BTreeMap::new(),
             params: BTreeMap::new(),
             account: None,
+            account_secret: None,
             display: Some(Display {
+                kind: DisplayKind::Xvfb,
+                depth: 24,
                 width: 1280,
                 height: 800,
             }),
             screenshots: Screenshots {
                 on_start: true,
                 on_failure: true,
-                every_ms: None,
+                ..Screenshots::default()
             },
             limits: Limits::default(),
             secrets: vec![],
@@ -218,6 +221,8 @@ fn fields_out_of_their_ranges_are_refused() {
         |order| order.limits.volume_bytes = 0,
         |order| {
             order.display = Some(Display {
+                kind: DisplayKind::Xvfb,
+                depth: 24,
                 width: 32_000,
                 height: 32_000,
             })
