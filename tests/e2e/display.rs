@@ -157,3 +157,49 @@ fn a_bot_that_stops_its_x_server_harms_only_its_pictures() {
 fn a_bot_that_replaces_its_x_socket_by_links_harms_only_its_pictures() {
     vandalised("links");
 }
+
+/// Makes its screen larger than it began, which only a server with RANDR modes of any size can.
+const RESIZER: &str = r#"
+import os, subprocess
+def run(*argv): subprocess.run(argv, check=True)
+print('vnc socket', os.path.exists('/tmp/.X11-unix/vnc0'))
+output = [line.split()[0] for line in subprocess.run(['xrandr'], capture_output=True, text=True).stdout.splitlines() if ' connected' in line][0]
+run('xrandr', '--newmode', 'large', '60', '1000', '1001', '1002', '1003', '700', '701', '702', '703')
+run('xrandr', '--addmode', output, 'large')
+run('xrandr', '--output', output, '--mode', 'large')
+run('robotjob', 'screenshot')
+for family in ('tcp', 'tcp6'):
+    listening = [line for line in open('/proc/net/' + family).read().splitlines()[1:] if line.split()[3] == '0A' and int(line.split()[1].split(':')[1], 16) in range(5900, 6100)]
+    print(family, len(listening))
+keys = subprocess.run(['grep', '-c', '<keybind', '/run/robot/display/openbox.xml'], capture_output=True, text=True).stdout.strip()
+print('keys of the window manager', keys)
+try: open('/run/robot/display/cookie', 'a')
+except OSError as error: print('cookie', error.strerror)
+"#;
+
+#[test]
+fn an_xvnc_display_is_resized_by_its_bot_and_listens_nowhere() {
+    let host = Host::start(&Options::default());
+    let package = host.push_python("resizer", RESIZER);
+    let report = host.run_job(&package, &["--display", "xvnc:640x480"]);
+    let job = report["job_id"].as_str().expect("an id").to_owned();
+    assert_eq!(
+        report["outcome"],
+        "SUCCEEDED",
+        "{report:#} {}",
+        String::from_utf8_lossy(&host.stream(&job, "stderr"))
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&host.stream(&job, "stdout")),
+        "vnc socket True\ntcp 0\ntcp6 0\nkeys of the window manager 0\ncookie Permission denied\n"
+    );
+    let sizes: Vec<_> = report["screenshots"]
+        .as_array()
+        .expect("pictures")
+        .iter()
+        .map(|own| (own["width"].as_u64(), own["height"].as_u64()))
+        .collect();
+    assert_eq!(sizes, [(Some(640), Some(480)), (Some(1000), Some(700))]);
+    assert_eq!(report["session"]["display"], "xvnc:640x480x24");
+    host.assert_nothing_left();
+}

@@ -70,7 +70,7 @@ fn one_job_finds_no_file_process_display_ipc_object_or_socket_of_the_other() {
     assert_eq!(
         seen,
         "files []\nipc -1 -1 -1\nprocesses True []\nx sockets ['X0']\nabstract []\ntcp []\n\
-         own display 0\nsockets ['artifacts', 'bin', 'job.sock', 'params.json'] False\n"
+         own display 0\nsockets ['artifacts', 'bin', 'display', 'job.sock', 'params.json'] False\n"
     );
     let other = host.show(&first);
     assert!(

@@ -31,6 +31,7 @@ impl Broker {
         if synced {
             self.tell_kept_events();
             self.send_results();
+            self.tell_wanted();
         }
     }
 
@@ -119,6 +120,7 @@ impl Broker {
                     refusal: refusal.clone(),
                 };
                 self.tell_session(attempt, &message, None);
+                self.password_answered(*attempt, name);
                 Ok(Reply::Done)
             }
             Request::Forget { attempt } => self.forget(*attempt),
@@ -171,6 +173,7 @@ impl Broker {
             timeline: vec![],
             started: None,
             bound: None,
+            wants_password: false,
         };
         self.attempts.insert(attempt, held);
         self.notice_slot(&account);
@@ -337,6 +340,7 @@ impl Broker {
                 "the session is not connected",
             ));
         }
+        self.password_answered(attempt, name);
         self.event(
             Self::event_now(Code::SecretRead).with("secret", name),
             Some(attempt),

@@ -30,6 +30,8 @@ pub(crate) struct Attempt {
     pub(crate) started: Option<Started>,
     /// For the result, also after a restart of the broker.
     pub(crate) bound: Option<Bound>,
+    /// The session waits for its account's password.
+    pub(crate) wants_password: bool,
 }
 
 /// What binds a started attempt until its result is signed. Kept on the disk with its slot.
@@ -41,12 +43,20 @@ pub(crate) struct Bound {
     pub(crate) tenant: String,
     /// Names that the bot may ask for.
     pub(crate) secrets: Vec<String>,
+    /// The account's password, which the session may ask for.
+    pub(crate) account_secret: Option<String>,
     /// CLOCK_BOOTTIME, nanoseconds.
     pub(crate) hard_end_ns: u64,
     /// CLOCK_BOOTTIME, nanoseconds; at most the hard end.
     pub(crate) lease_until_ns: u64,
     /// A stop that the session could not be told yet.
     pub(crate) stop: Option<StopMode>,
+}
+
+impl Bound {
+    fn grants(&self, name: &str) -> bool {
+        self.account_secret.as_deref() == Some(name) || self.secrets.iter().any(|own| own == name)
+    }
 }
 
 /// A verified, permitted and committed order, until its session has it.
@@ -158,10 +168,7 @@ impl Attempt {
 
     /// Whether the order grants this secret.
     pub(crate) fn grants_secret(&self, name: &str) -> Result<(), Refusal> {
-        let granted = self
-            .bound
-            .as_ref()
-            .is_some_and(|bound| bound.secrets.iter().any(|own| own == name));
+        let granted = self.bound.as_ref().is_some_and(|bound| bound.grants(name));
         if granted {
             return Ok(());
         }

@@ -283,6 +283,7 @@ mod tests {
                 number: 1,
             },
             bound: Bound {
+                account_secret: None,
                 order_sha256: Sha256Hex([1; 32]),
                 license: LicenseTimes {
                     lease: LeaseId::new(),

@@ -145,6 +145,7 @@ fn restored(account: String, stage: Stage) -> Attempt {
         timeline: vec![],
         started: None,
         bound: None,
+        wants_password: false,
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use events::Code;
 use order::{AttemptRef, Phase, PhaseAt};
+use privsep::broker::Notice;
 use privsep::session::{Backend, FromSession, NoticeKind, Spec, Swept, Teardown, ToSession};
 use privsep::{Refusal, encode};
 use sys::process::{Process, start_time};
@@ -36,6 +37,7 @@ impl Broker {
                 self.session_notice(attempt, kind, &refusal);
                 Ok(())
             }
+            (Who::Session(attempt), FromSession::PasswordWanted) => self.want_password(attempt),
             (Who::Session(attempt), FromSession::CloseUser) => self.close_user_of(&attempt),
             (Who::Session(attempt), FromSession::Report(report)) => {
                 if self.record_report(attempt, *report) {
@@ -224,6 +226,46 @@ impl Broker {
             .with("reason_code", refusal.code.as_str())
             .with("reason", refusal.detail.as_str());
         self.event(event, Some(attempt));
+    }
+
+    /// robotd fetches it as it fetches what a bot asks for, sealed to this broker.
+    fn want_password(&mut self, attempt: AttemptRef) -> Result<(), Refusal> {
+        let held = self.attempts.get_mut(&attempt);
+        let wanted = held.and_then(|held| {
+            held.wants_password = true;
+            held.bound.as_ref()?.account_secret.clone()
+        });
+        let name = wanted.ok_or_else(|| {
+            Refusal::new(
+                "SECRET_NOT_GRANTED",
+                "the order names no password of its account",
+            )
+        })?;
+        self.notice(Notice::SecretWanted { attempt, name });
+        Ok(())
+    }
+
+    /// The session has its answer, or will not get one.
+    pub(crate) fn password_answered(&mut self, attempt: AttemptRef, name: &str) {
+        if let Some(held) = self.attempts.get_mut(&attempt)
+            && held
+                .bound
+                .as_ref()
+                .is_some_and(|bound| bound.account_secret.as_deref() == Some(name))
+        {
+            held.wants_password = false;
+        }
+    }
+
+    /// What sessions wait for and robotd may not have heard.
+    pub(crate) fn tell_wanted(&mut self) {
+        let wanted = self.attempts.iter().filter_map(|(attempt, held)| {
+            let name = held.bound.as_ref()?.account_secret.clone()?;
+            held.wants_password.then_some((*attempt, name))
+        });
+        for (attempt, name) in wanted.collect::<Vec<_>>() {
+            self.notice(Notice::SecretWanted { attempt, name });
+        }
     }
 
     /// Writes the slot's state down, as it is now.

@@ -184,6 +184,14 @@ pub enum Notice {
         /// Its signature.
         signature: Vec<u8>,
     },
+    /// The session of an attempt wants a secret, for its account: answered as one that the bot asks
+    /// for. Said again after [`Request::Sync`] while it is wanted.
+    SecretWanted {
+        /// Whose.
+        attempt: AttemptRef,
+        /// Which.
+        name: String,
+    },
     /// A slot became free, busy or quarantined.
     Slot(Slot),
     /// A security event of the privileged side, for the audit lane: JSON of the catalogue.

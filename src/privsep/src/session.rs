@@ -33,6 +33,9 @@ pub enum FromSession {
         /// What happened.
         refusal: Refusal,
     },
+    /// The account's password ([`Spec::account_secret`]) is wanted. Answer: [`ToSession::Secret`] or
+    /// [`ToSession::SecretRefused`] with its name.
+    PasswordWanted,
     /// All processes are gone as far as the session can tell: have logind close the account's
     /// user and prove it. Answer: [`ToSession::UserClosed`].
     CloseUser,
@@ -65,7 +68,7 @@ pub enum ToSession {
         /// Nanoseconds.
         boottime_ns: u64,
     },
-    /// A secret for the attendant, in a sealed memfd sent along.
+    /// A secret for the attendant, or the account's password, in a sealed memfd sent along.
     Secret {
         /// Which.
         name: String,
@@ -156,6 +159,8 @@ pub struct Spec {
     pub artifact_bytes: u64,
     /// Secrets that the bot may ask for.
     pub secrets: Vec<String>,
+    /// Name of the secret that is the account's password; absent = the session opens without one.
+    pub account_secret: Option<String>,
     /// CLOCK_BOOTTIME after which the bot is killed whatever happened, nanoseconds.
     pub hard_end_ns: u64,
     /// CLOCK_BOOTTIME at which the lease ends unless it is renewed, nanoseconds.

@@ -1,24 +1,90 @@
 //! Whether an account may have a session: what PAM does not check is checked here.
 
 use std::fs;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use privsep::Refusal;
-use privsep::session::Account;
+use privsep::session::{Account, Backend};
 
 const SHADOW: &str = "/etc/shadow";
 const DAY: u64 = 86_400;
 
+/// Who closes a host to log-ins makes one of these (pam_nologin(8), systemd-user-sessions.service).
+/// As root's, our PAM stack would say so with a code that means anything.
+const CLOSED: [&str; 2] = ["/run/nologin", "/etc/nologin"];
+
+/// One file per account whose user manager outlives its sessions (loginctl enable-linger).
+const LINGERING: &str = "/var/lib/systemd/linger";
+
 /// Refuses an account that is locked, expired or in use by somebody else. pam_unix opens sessions
 /// for locked accounts; `*` is the password of a pool account and no lock.
-pub(crate) fn check(account: &Account) -> Result<(), Refusal> {
+pub(crate) fn check(account: &Account, backend: Backend) -> Result<(), Refusal> {
+    open_for_logins(&CLOSED.map(Path::new))?;
     let shadow =
         fs::read_to_string(SHADOW).map_err(|error| crate::refusal("ACCOUNT_UNKNOWN", &error))?;
     let today = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() / DAY);
     check_shadow(&shadow, &account.name, today)?;
-    nobody_there(account)
+    nobody_there(account)?;
+    if backend == Backend::Logind {
+        does_not_linger(Path::new(LINGERING), account)?;
+        outside_of_sessions()?;
+    }
+    Ok(())
+}
+
+fn open_for_logins(marks: &[&Path]) -> Result<(), Refusal> {
+    match marks.iter().find(|mark| mark.exists()) {
+        None => Ok(()),
+        Some(mark) => {
+            let detail = format!(
+                "{} is there: this host takes no log-ins now (it starts, stops, or an administrator closed it)",
+                mark.display()
+            );
+            Err(Refusal::new("HOST_CLOSED", detail))
+        }
+    }
+}
+
+/// What it left running would survive every job.
+fn does_not_linger(folder: &Path, account: &Account) -> Result<(), Refusal> {
+    if !folder.join(&account.name).exists() {
+        return Ok(());
+    }
+    let detail = format!(
+        "account {name} lingers: its services would outlive the job; `loginctl disable-linger {name}`",
+        name = account.name
+    );
+    Err(Refusal::new("ACCOUNT_LINGERS", detail))
+}
+
+/// logind opens no second session for a process that is in one (SESSION_BUSY) and PAM says that all
+/// is well: the job would run in somebody's session.
+fn outside_of_sessions() -> Result<(), Refusal> {
+    let refuse = |detail: String| {
+        let what = "start robotd-broker as a service, not from a log-in";
+        Err(Refusal::new(
+            "STARTED_IN_SESSION",
+            format!("{detail}; {what}"),
+        ))
+    };
+    let place = sys::cgroup::path_of(nix::unistd::getpid())
+        .map_err(|error| crate::refusal("STARTED_IN_SESSION", &error))?;
+    if place.starts_with("/user.slice") {
+        return refuse(format!("this process is in {}", place.display()));
+    }
+    match login_uid() {
+        Some(uid) => refuse(format!("this process belongs to a log-in of uid {uid}")),
+        None => Ok(()),
+    }
+}
+
+/// The audit login uid of this process; none while it is not set, or in a kernel without audit.
+pub(crate) fn login_uid() -> Option<u32> {
+    let text = fs::read_to_string("/proc/self/loginuid").ok()?;
+    text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
 }
 
 /// An account that is not in the file comes from elsewhere (SSSD): PAM's account step decides.
@@ -94,6 +160,28 @@ mod tests {
         assert_eq!(code("*", "0", "99999", ""), "ACCOUNT_AGED");
         assert_eq!(code("*", "19000", "90", ""), "ACCOUNT_AGED");
         assert_eq!(code("*", "", "", ""), "ok");
+    }
+
+    #[test]
+    fn a_host_that_is_closed_and_an_account_that_lingers_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("nologin");
+        let account = Account {
+            name: "robot01".into(),
+            uid: 60600,
+            gid: 60600,
+            home: "/".into(),
+        };
+        assert_eq!(open_for_logins(&[&mark]), Ok(()));
+        assert_eq!(does_not_linger(folder.path(), &account), Ok(()));
+        fs::write(&mark, "").unwrap();
+        fs::write(folder.path().join("robot01"), "").unwrap();
+        let code = |outcome: Result<(), Refusal>| outcome.unwrap_err().code;
+        assert_eq!(code(open_for_logins(&[&mark])), "HOST_CLOSED");
+        assert_eq!(
+            code(does_not_linger(folder.path(), &account)),
+            "ACCOUNT_LINGERS"
+        );
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(crate) struct Place {
 pub(crate) struct Display {
     pub(crate) directory: OwnedFd,
     pub(crate) number: u32,
+    pub(crate) vnc: bool,
     pub(crate) cookie: [u8; 16],
 }
 
@@ -101,7 +102,7 @@ impl Attendant {
     pub(crate) fn show(&self, display: &Display) -> Result<(), Refusal> {
         let message = ToAttendant::Display {
             number: display.number,
-            vnc: false,
+            vnc: display.vnc,
             cookie: display.cookie,
         };
         self.tell(&message, &[display.directory.as_fd()])

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use order::{Outcome, Phase, SessionSummary, WipeMethod, WipeReport};
+use order::{Display, Outcome, Phase, SessionSummary, WipeMethod, WipeReport};
 use privsep::Refusal;
 use privsep::attendant::{FromAttendant, MAX_ARTIFACT_NAME, MAX_ARTIFACTS, ToAttendant};
 use privsep::session::{Account, Backend, FromSession, NoticeKind, Report, Swept, ToSession};
@@ -251,11 +251,23 @@ fn close_session(
         backend: monitor.spec.backend.name().to_owned(),
         account: monitor.spec.account.name.clone(),
         uid: monitor.spec.account.uid,
-        display: monitor.spec.display.map_or("none".to_owned(), |display| {
-            format!("{}x{}", display.width, display.height)
-        }),
+        display: display_name(monitor.spec.display),
         closed: gone,
     })
+}
+
+/// As it is written in a submission.
+fn display_name(display: Option<Display>) -> String {
+    let Some(Display {
+        kind,
+        width,
+        height,
+        depth,
+    }) = display
+    else {
+        return "none".to_owned();
+    };
+    format!("{}:{width}x{height}x{depth}", kind.name())
 }
 
 fn close_user(monitor: &mut Monitor) -> Vec<String> {

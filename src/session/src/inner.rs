@@ -54,14 +54,7 @@ pub(crate) enum FromInit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ToInit {
     /// Start the display. Answer: [`FromInit::DisplayReady`].
-    StartDisplay {
-        /// Pixels.
-        width: u32,
-        /// Pixels.
-        height: u32,
-        /// MIT-MAGIC-COOKIE-1.
-        cookie: [u8; 16],
-    },
+    StartDisplay,
     /// Start the bot. Answer: [`FromInit::Started`], later [`FromInit::Exited`].
     Run,
     /// Ask the bot to stop: SIGTERM to its process group.

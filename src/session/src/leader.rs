@@ -3,25 +3,35 @@
 //! logind moves the leader into the session's scope and never lets it go: that is why it is not
 //! the monitor, which has to outlive the kill of that scope.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
-use pam::Transaction;
+use pam::{Password, Transaction};
 use privsep::Refusal;
 use privsep::session::{Backend, Spec};
 use sys::Signal;
 use sys::fdpass::Seqpacket;
 use sys::poll::{Signals, Watch};
 use sys::process::{Fork, Namespaces, Process};
+use zeroize::Zeroizing;
 
 use crate::init::{self, Inherited};
 use crate::inner::{FromLeader, say};
+use crate::opened;
 
 /// A variable of the session's environment.
 pub(crate) type Variable = (String, String);
 
+/// PAM passes on at most 511 bytes; what is longer gets a better error there.
+const MAX_PASSWORD: usize = 4096;
+
 /// The story of the leader. Runs in the child of the monitor's fork; its result is the exit code.
-pub(crate) fn run(spec: &Spec, monitor: &Seqpacket, inherited: Inherited) -> i32 {
-    match lead(spec, monitor, inherited) {
+pub(crate) fn run(
+    spec: &Spec,
+    monitor: &Seqpacket,
+    inherited: Inherited,
+    password: Option<OwnedFd>,
+) -> i32 {
+    match lead(spec, monitor, inherited, password) {
         Ok(()) => 0,
         Err(refusal) => {
             // The monitor may be gone: then nobody is left to be told.
@@ -31,7 +41,12 @@ pub(crate) fn run(spec: &Spec, monitor: &Seqpacket, inherited: Inherited) -> i32
     }
 }
 
-fn lead(spec: &Spec, monitor: &Seqpacket, inherited: Inherited) -> Result<(), Refusal> {
+fn lead(
+    spec: &Spec,
+    monitor: &Seqpacket,
+    inherited: Inherited,
+    password: Option<OwnedFd>,
+) -> Result<(), Refusal> {
     let failed = |error: &dyn std::error::Error| crate::refusal("SESSION_NOT_OPENED", error);
     offer_to_oom_killer();
     // Before PAM: a signal must never end the leader between open and close.
@@ -43,8 +58,8 @@ fn lead(spec: &Spec, monitor: &Seqpacket, inherited: Inherited) -> Result<(), Re
     ]);
     let signals = signals.map_err(|error| failed(&error))?;
     sys::process::set_session().map_err(|error| failed(&error))?;
-    crate::account::check(&spec.account)?;
-    let mut session = open(spec)?;
+    crate::account::check(&spec.account, spec.backend)?;
+    let mut session = open(spec, password)?;
     let opened = environment(spec, &mut session).and_then(|environment| {
         let init = start_init(spec, inherited, &environment)?;
         let session_id = value_of(&environment, "XDG_SESSION_ID").unwrap_or_default();
@@ -65,14 +80,18 @@ fn lead(spec: &Spec, monitor: &Seqpacket, inherited: Inherited) -> Result<(), Re
     say(monitor, &FromLeader::Closed { problem }, &[])
 }
 
-/// account, groups and credentials, session: in this order (pam_setcred(3) wants the groups set).
-fn open(spec: &Spec) -> Result<Transaction, Refusal> {
+/// password if there is one, account, groups and credentials, session: in this order
+/// (pam_setcred(3) wants the groups set).
+fn open(spec: &Spec, password: Option<OwnedFd>) -> Result<Transaction, Refusal> {
     let refuse = |error: &pam::Error| crate::refusal("PAM_REFUSED", error);
     let mut session = Transaction::start(&spec.pam_service, &spec.account.name)
         .map_err(|error| refuse(&error))?;
     session
         .set_requesting_user("root")
         .map_err(|error| refuse(&error))?;
+    if let Some(value) = password {
+        authenticate(&mut session, value)?;
+    }
     session.account().map_err(|error| refuse(&error))?;
     let groups = sys::account::by_name(&spec.account.name).ok().flatten();
     let groups = groups.ok_or_else(|| {
@@ -95,6 +114,18 @@ fn open(spec: &Spec) -> Result<Transaction, Refusal> {
     Ok(session)
 }
 
+/// Once: modules count failures and lock accounts. The password is in no memory but PAM's while the
+/// modules look at it, and in none afterwards.
+fn authenticate(session: &mut Transaction, value: OwnedFd) -> Result<(), Refusal> {
+    let bytes = sys::memfd::read_sealed(value.as_fd(), MAX_PASSWORD)
+        .map_err(|error| crate::refusal("PASSWORD_REFUSED", &error))?;
+    drop(value);
+    let password = Password::new(Zeroizing::new(bytes))
+        .map_err(|error| crate::refusal("PASSWORD_REFUSED", &error))?;
+    let proven = session.authenticate(password);
+    proven.map_err(|error| crate::refusal("PASSWORD_REFUSED", &error))
+}
+
 /// What pam_systemd goes by. The class is named because its default differs between versions.
 fn wishes(spec: &Spec) -> Vec<(&'static str, String)> {
     let kind = if spec.display.is_some() {
@@ -109,8 +140,8 @@ fn wishes(spec: &Spec) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The session's environment. With logind it must name the session and its runtime directory:
-/// pam_systemd says nothing when logind refused it (SESSION_BUSY, unknown class, no bus).
+/// The session's environment. With logind it is proven that there is a session: pam_systemd says
+/// nothing when logind refused it (SESSION_BUSY, unknown class, no bus).
 fn environment(spec: &Spec, session: &mut Transaction) -> Result<Vec<Variable>, Refusal> {
     let variables = session
         .environment()
@@ -120,24 +151,12 @@ fn environment(spec: &Spec, session: &mut Transaction) -> Result<Vec<Variable>, 
         .into_iter()
         .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
         .collect();
-    if spec.backend == Backend::Pam {
-        return Ok(variables);
+    if spec.backend == Backend::Logind {
+        let id = value_of(&variables, "XDG_SESSION_ID");
+        let directory = value_of(&variables, "XDG_RUNTIME_DIR");
+        opened::prove(spec, id.as_deref(), directory.as_deref())?;
     }
-    let runtime = format!("/run/user/{}", spec.account.uid);
-    match (
-        value_of(&variables, "XDG_SESSION_ID"),
-        value_of(&variables, "XDG_RUNTIME_DIR"),
-    ) {
-        (Some(_), Some(directory)) if directory == runtime => Ok(variables),
-        (id, directory) => {
-            let detail = format!(
-                "logind opened no session for {} (XDG_SESSION_ID {id:?}, XDG_RUNTIME_DIR {directory:?}); \
-                 look at `journalctl -u systemd-logind` and at pam_systemd in /etc/pam.d/{}",
-                spec.account.name, spec.pam_service
-            );
-            Err(Refusal::new("SESSION_NOT_OPENED", detail))
-        }
-    }
+    Ok(variables)
 }
 
 fn value_of(variables: &[Variable], name: &str) -> Option<String> {

@@ -9,10 +9,10 @@
 //!
 //! In reading order:
 //!
-//! * `run` and `close`: the story of a job, as one straight function each for opening, running
-//!   and closing
+//! * `run`, `open` and `close`: the story of a job, as one straight function each
 //! * `monitor`: the one place that waits; what to do about whoever speaks or dies meanwhile
-//! * `volume`, `attendant`, `leader`, `init`, `collect`: what a job is made of
+//! * `volume`, `attendant`, `leader`, `init`, `collect`: what a job is made of; `account` and
+//!   `opened`: whether it may have a session, and whether it got one
 //! * `sweep`, `teardown`: what is left outside the volume, and the end of a job whose monitor died
 
 mod account;
@@ -24,6 +24,7 @@ mod volume;
 
 mod init;
 mod leader;
+mod opened;
 
 mod group;
 mod sweep;
@@ -32,6 +33,7 @@ mod teardown;
 mod monitor;
 
 mod close;
+mod open;
 mod run;
 
 use std::path::PathBuf;

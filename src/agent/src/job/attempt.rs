@@ -54,6 +54,8 @@ pub(super) enum Input {
     Synced(Option<Held>),
     /// A step of the privileged side.
     Phase(PhaseAt),
+    /// Its session wants a secret.
+    SecretWanted(String),
     /// The broker's result.
     Ended(Signed),
     /// A picture is wanted.

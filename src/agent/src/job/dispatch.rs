@@ -289,6 +289,9 @@ impl Dispatch {
             BrokerEvent::Gone => self.broker_here = false,
             // Of a job that is not here, the next sync tells.
             BrokerEvent::Phase { attempt, at } => _ = self.tell(attempt, Input::Phase(at)).await,
+            BrokerEvent::SecretWanted { attempt, name } => {
+                _ = self.tell(attempt, Input::SecretWanted(name)).await;
+            }
             BrokerEvent::Ended { attempt, result } => {
                 _ = self.tell(attempt, Input::Ended(result)).await;
             }

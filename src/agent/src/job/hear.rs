@@ -37,6 +37,7 @@ impl Attempt {
             Input::Refused(refusal) => self.refused(refusal),
             Input::Synced(held) => self.sync(held).await,
             Input::Phase(at) => self.step(at).await,
+            Input::SecretWanted(name) => self.fetch_secret(name),
             Input::Ended(result) => self.end(result).await,
             Input::Screenshot { command } => self.screenshot(command),
         }

@@ -237,6 +237,7 @@ impl Connection {
 fn read(notice: Notice, fds: &[OwnedFd]) -> Result<BrokerEvent, Lost> {
     Ok(match notice {
         Notice::Phase { attempt, at } => BrokerEvent::Phase { attempt, at },
+        Notice::SecretWanted { attempt, name } => BrokerEvent::SecretWanted { attempt, name },
         Notice::Slot(slot) => BrokerEvent::Slot(slot),
         Notice::Event {
             code,

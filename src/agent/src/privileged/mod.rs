@@ -52,6 +52,13 @@ pub(crate) enum BrokerEvent {
         /// Which, when.
         at: PhaseAt,
     },
+    /// A session wants a secret for its account.
+    SecretWanted {
+        /// Whose.
+        attempt: AttemptRef,
+        /// Which.
+        name: String,
+    },
     /// The end of an attempt.
     Ended {
         /// Whose.

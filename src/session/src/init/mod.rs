@@ -4,6 +4,7 @@
 //! Runs in the child of the leader's fork; from the moment it has become the account it is as
 //! powerless as the bot, and not dumpable, so that the bot can't reach into it.
 
+mod display;
 mod programs;
 mod root;
 mod serve;
@@ -26,6 +27,8 @@ pub(crate) struct Inherited {
     pub(crate) stdout: OwnedFd,
     /// Write end of the bot's standard error.
     pub(crate) stderr: OwnedFd,
+    /// MIT-MAGIC-COOKIE-1, for a job with a display.
+    pub(crate) cookie: Option<[u8; 16]>,
 }
 
 /// Open files of a browser with many tabs; the usual soft limit of 1024 is too low for them.
@@ -49,6 +52,9 @@ fn prepare(spec: &Spec, inherited: &Inherited) -> Result<(), Refusal> {
     let failed = |error: &dyn std::error::Error| crate::refusal("SANDBOX_FAILED", error);
     sys::process::set_umask(0o022);
     root::build(spec)?;
+    if let Some(cookie) = &inherited.cookie {
+        display::prepare(&spec.account, cookie).map_err(|error| failed(&error))?;
+    }
     let socket = root::listen()?;
     if !spec.host_network {
         sys::net::loopback_up().map_err(|error| failed(&error))?;

@@ -78,6 +78,12 @@ impl Monitor {
                 self.deadlines.lease_until(moment(boottime_ns));
                 None
             }
+            // The account's, not the bot's: for the step that waits for it.
+            ToSession::Secret { ref name } | ToSession::SecretRefused { ref name, .. }
+                if self.spec.account_secret.as_ref() == Some(name) =>
+            {
+                Some(Event::Broker(message, fds))
+            }
             ToSession::Secret { name } => {
                 let value = fds.pop()?;
                 // Kept before it is handed on: whatever dies then, the value is masked.

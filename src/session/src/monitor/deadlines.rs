@@ -15,6 +15,8 @@ pub(crate) struct Deadlines {
     hard_end: Duration,
     /// The lease, where policy stops the job with it.
     lease: Option<Duration>,
+    /// Set from the session's start until the bot runs.
+    session: Option<Duration>,
     /// Set when the bot runs.
     run: Option<Duration>,
 }
@@ -25,12 +27,19 @@ impl Deadlines {
         Self {
             hard_end: moment(spec.hard_end_ns),
             lease,
+            session: None,
             run: None,
         }
     }
 
+    /// Session, display and program are being opened from now on.
+    pub(crate) fn start_session(&mut self, session_ms: u64) {
+        self.session = Some(sys::clock::boottime() + Duration::from_millis(session_ms));
+    }
+
     /// The bot runs from now on.
     pub(crate) fn start_run(&mut self, run_ms: u64) {
+        self.session = None;
         self.run = Some(sys::clock::boottime() + Duration::from_millis(run_ms));
     }
 
@@ -47,18 +56,34 @@ impl Deadlines {
         *self = Self {
             hard_end: Duration::MAX,
             lease: None,
+            session: None,
             run: None,
         };
     }
 
     pub(super) fn next(&self) -> Option<Duration> {
         let hard = (self.hard_end != Duration::MAX).then_some(self.hard_end);
-        [hard, self.lease, self.run].into_iter().flatten().min()
+        [hard, self.lease, self.session, self.run]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What has run out by `now`; it is told once.
     pub(super) fn expired(&mut self, now: Duration) -> Option<End> {
         let refusal = |code: &str, detail: &str| Refusal::new(code, detail);
+        if self.session.is_some_and(|at| at <= now) {
+            self.session = None;
+            let refusal = refusal(
+                "SESSION_LIMIT",
+                "session, display and program were not open within the order's limit (limits.session-ms)",
+            );
+            return Some(End {
+                outcome: Outcome::TimedOut,
+                refusal,
+                mode: EndMode::Kill,
+            });
+        }
         if self.run.is_some_and(|at| at <= now) {
             self.run = None;
             let refusal = refusal("RUN_LIMIT", "the bot ran as long as its order allows");
@@ -109,6 +134,7 @@ mod tests {
         let mut clocks = Deadlines {
             hard_end: at(30),
             lease: Some(at(20)),
+            session: None,
             run: Some(at(10)),
         };
         assert_eq!(clocks.next(), Some(at(10)));
@@ -130,10 +156,30 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_does_not_open_in_time_is_killed_and_a_bot_that_runs_is_not() {
+        let mut clocks = Deadlines {
+            hard_end: at(90),
+            lease: None,
+            session: Some(at(5)),
+            run: None,
+        };
+        assert_eq!(clocks.next(), Some(at(5)));
+        let end = clocks.expired(at(5)).unwrap();
+        assert_eq!(
+            (end.refusal.code.as_str(), end.mode),
+            ("SESSION_LIMIT", EndMode::Kill)
+        );
+        clocks.session = Some(Duration::ZERO);
+        clocks.start_run(3_600_000);
+        assert_eq!(clocks.expired(at(6)), None);
+    }
+
+    #[test]
     fn a_renewal_moves_the_lease_only_where_it_stops_the_job() {
         let mut stops = Deadlines {
             hard_end: at(90),
             lease: Some(at(20)),
+            session: None,
             run: None,
         };
         stops.lease_until(at(50));
@@ -141,6 +187,7 @@ mod tests {
         let mut finishes = Deadlines {
             hard_end: at(90),
             lease: None,
+            session: None,
             run: None,
         };
         finishes.lease_until(at(50));
