@@ -42,14 +42,16 @@ impl Broker {
         match refusal {
             Some(refusal) => self.answer_admin(&socket, &Reply::Refused(refusal)),
             None => {
-                self.recovering.insert(account.to_owned(), socket);
+                let deadline = sys::clock::boottime() + crate::ending::TEARDOWN;
+                self.recovering
+                    .insert(account.to_owned(), (socket, deadline));
             }
         }
     }
 
     /// Tells the administrator who waits for this slot.
     pub(crate) fn answer_recovery(&mut self, account: &str, swept: &Swept) {
-        let Some(socket) = self.recovering.remove(account) else {
+        let Some((socket, _)) = self.recovering.remove(account) else {
             return;
         };
         let reply = if swept.leftovers.is_empty() {

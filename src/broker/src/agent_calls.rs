@@ -156,6 +156,7 @@ impl Broker {
         wished: Option<&str>,
         package: &Sha256Hex,
     ) -> Result<Reply, Refusal> {
+        self.permit_company()?;
         let account = self.free_slot(wished)?;
         let challenge = Challenge::generate().map_err(|error| {
             Refusal::new(
@@ -204,8 +205,24 @@ impl Broker {
             ));
         }
         let all: Vec<_> = fitting.collect();
-        match all.iter().find(|slot| slot.state == SlotState::Free) {
+        let free: Vec<_> = all
+            .iter()
+            .filter(|slot| slot.state == SlotState::Free)
+            .collect();
+        match free
+            .iter()
+            .find(|slot| self.intruder(&slot.account).is_none())
+        {
             Some(slot) => Ok(slot.account.clone()),
+            None if let Some(login) =
+                free.first().and_then(|slot| self.intruder(&slot.account)) =>
+            {
+                let detail = format!(
+                    "account {} is logged in: {login}; bot accounts are for jobs only",
+                    login.user
+                );
+                Err(Refusal::new("ACCOUNT_LOGGED_IN", detail))
+            }
             None if all
                 .iter()
                 .all(|slot| matches!(slot.state, SlotState::Quarantined(_))) =>

@@ -49,6 +49,8 @@ pub(crate) struct Bound {
     pub(crate) hard_end_ns: u64,
     /// CLOCK_BOOTTIME, nanoseconds; at most the hard end.
     pub(crate) lease_until_ns: u64,
+    /// Somebody was logged in while it ran, and the policy marks that.
+    pub(crate) people: bool,
     /// A stop that the session could not be told yet.
     pub(crate) stop: Option<StopMode>,
 }
@@ -110,6 +112,14 @@ pub(crate) enum Permit {
 }
 
 impl Stage {
+    /// Started and not over.
+    pub(crate) fn is_alive(&self) -> bool {
+        matches!(
+            self,
+            Self::AwaitsPackage | Self::TakingIn | Self::Launching { .. } | Self::Running { .. }
+        )
+    }
+
     /// THE table: requests × stages. What is not in it is refused.
     pub(crate) fn permit(&self, request: &Request) -> Permit {
         use Permit::{Go, Refuse, Repeat};

@@ -13,6 +13,7 @@ use sys::fdpass::Seqpacket;
 use sys::process::Process;
 
 use crate::attempts::{Attempt, Stage};
+use crate::bus::Login;
 use crate::keys::Keys;
 use crate::outbox::{Kept, Outbox};
 use crate::policy::Policy;
@@ -43,7 +44,12 @@ pub(crate) struct Broker {
     pub(crate) agent: Option<Seqpacket>,
     pub(crate) sessions: Vec<SessionPeer>,
     pub(crate) watched: Vec<Watched>,
-    pub(crate) recovering: BTreeMap<String, Seqpacket>,
+    /// Who waits for a slot's recovery, and until when (CLOCK_BOOTTIME).
+    pub(crate) recovering: BTreeMap<String, (Seqpacket, Duration)>,
+    /// Who is logged in on this host, by logind's id, our own sessions left out.
+    pub(crate) logins: BTreeMap<String, Login>,
+    /// The first list of sessions was seen: what belonged to no job then was left by one.
+    pub(crate) looked_around: bool,
 }
 
 /// A connection on session.sock.
@@ -60,6 +66,8 @@ pub(crate) enum Who {
     Unknown,
     /// The session of an attempt.
     Session(AttemptRef),
+    /// The session of an attempt whose report is on the disk: all that it may do is hear so.
+    Over(AttemptRef),
     /// The teardown of an account's slot.
     Teardown(String),
 }
@@ -247,19 +255,6 @@ impl Broker {
             state: self.slot_state(account),
         };
         self.notice(Notice::Slot(slot));
-    }
-
-    /// The next CLOCK_BOOTTIME at which something is due.
-    pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let due = |held: &Attempt| match &held.stage {
-            Stage::Reserved { since, .. } => Some(*since + crate::attempts::RESERVATION),
-            Stage::Launching { deadline, .. } => Some(*deadline),
-            Stage::AwaitsPackage => held.hard_end(),
-            Stage::TearingDown { deadline, .. } => Some(*deadline),
-            Stage::Unrecorded { retry_at, .. } => Some(*retry_at),
-            _ => None,
-        };
-        self.attempts.values().filter_map(due).min()
     }
 }
 

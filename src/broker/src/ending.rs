@@ -21,7 +21,7 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// A teardown asks logind and systemd, which stop units for at most a minute; one that takes
 /// longer has died unseen.
-const TEARDOWN: Duration = Duration::from_secs(300);
+pub(crate) const TEARDOWN: Duration = Duration::from_secs(300);
 
 /// Longest text about what is left, in characters.
 const LONGEST: usize = 512;
@@ -107,6 +107,7 @@ impl Broker {
             lane_last_seq: report.lane_last_seq,
             processes_killed: report.processes_killed,
             wipe: report.wipe.clone(),
+            remarks: remarks(held),
         }
     }
 
@@ -321,6 +322,14 @@ impl Broker {
     }
 }
 
+fn remarks(held: &Attempt) -> Vec<String> {
+    let company = held.bound.as_ref().is_some_and(|bound| bound.people);
+    company
+        .then(|| crate::logins::REMARK.to_owned())
+        .into_iter()
+        .collect()
+}
+
 /// Makes an attempt's directory root's again, if it is there.
 pub(crate) fn take_back(directory: &Path, attempt: &AttemptRef) -> Result<(), sys::beneath::Error> {
     let parent = Dir::open_root(directory, Mounts::Stay)?;
@@ -356,9 +365,9 @@ pub(crate) fn dirt(wipe: Option<&WipeReport>, session: Option<&SessionSummary>) 
 fn reason_event(refusal: &Refusal) -> Option<Event> {
     let code = match refusal.code.as_str() {
         "SESSION_NOT_OPENED" | "PAM_REFUSED" | "SANDBOX_FAILED" | "ACCOUNT_LOCKED"
-        | "ACCOUNT_EXPIRED" | "ACCOUNT_AGED" | "ACCOUNT_IN_USE" | "ACCOUNT_UNKNOWN" => {
-            Code::SessionOpenRefused
-        }
+        | "ACCOUNT_EXPIRED" | "ACCOUNT_AGED" | "ACCOUNT_IN_USE" | "ACCOUNT_UNKNOWN"
+        | "ACCOUNT_LINGERS" | "ACCOUNT_LOGGED_IN" | "HOST_CLOSED" | "STARTED_IN_SESSION"
+        | "PASSWORD_REFUSED" | "LOGIND_UNREACHABLE" | "SESSION_LIMIT" => Code::SessionOpenRefused,
         "ACCOUNT_MISSING" | "ACCOUNT_NOT_ALLOWED" => Code::AccountRefused,
         "DISPLAY_FAILED" => Code::DisplayFailed,
         "SPOOL_FAILED" => Code::SpoolFailed,

@@ -33,9 +33,11 @@ impl Broker {
     pub(crate) fn start_session(&mut self, attempt: AttemptRef) -> Result<(), Refusal> {
         if systemd_runs() {
             let unit = format!("robotd-session@{attempt}.service");
+            let account = self.account_of(&attempt);
+            let uid = crate::starting::account(&account, 1000)?.uid;
             self.workers.give(Job::StartUnit {
                 unit,
-                about: Unit::Session(attempt),
+                about: Unit::Session(attempt, uid),
             });
             return Ok(());
         }

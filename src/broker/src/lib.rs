@@ -1,7 +1,7 @@
 //! robotd-broker: the privileged side that decides what runs on this host.
 //!
-//! Root, without an IP network, single-threaded but for two workers (taking a package in;
-//! D-Bus). It believes neither robotd nor what a package contains: what runs is decided by the
+//! Root, without an IP network; one thread decides, others wait for what takes time (taking a
+//! package in; D-Bus). It believes neither robotd nor what a package contains: what runs is decided by the
 //! orchestrator's signed order, the publisher's signature and the policy file together.
 //!
 //! In reading order:
@@ -9,8 +9,9 @@
 //! * what is allowed: `policy`, `trust`, `keys`, `attempts` (the table of requests × stages)
 //! * what is kept: `record` (slots, results, started attempts), `outbox` (events), `store` (packages)
 //! * what happens: `serve` (the loop), `agent_calls` → `starting` → `session_calls` → `ending`,
-//!   and `recovery` at start
-//! * with whom: `launch` and `systemd` (programs and units), `work` (threads), `admin_calls`
+//!   `due` (deadlines), `logins` (people on the host; `privileges` follows
+//!   the journal), and `recovery` at start
+//! * with whom: `launch` (programs and units), `bus` (systemd, logind), `work` (threads), `admin_calls`
 
 mod policy;
 mod trust;
@@ -18,19 +19,22 @@ mod trust;
 mod attempts;
 mod keys;
 mod outbox;
+mod privileges;
 mod record;
 mod store;
 
 mod admin_calls;
 mod agent_calls;
 mod broker;
+mod bus;
+mod due;
 mod ending;
 mod launch;
+mod logins;
 mod recovery;
 mod serve;
 mod session_calls;
 mod starting;
-mod systemd;
 mod work;
 
 use std::ffi::OsString;

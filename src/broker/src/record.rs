@@ -284,6 +284,7 @@ mod tests {
             },
             bound: Bound {
                 account_secret: None,
+                people: false,
                 order_sha256: Sha256Hex([1; 32]),
                 license: LicenseTimes {
                     lease: LeaseId::new(),

@@ -5,19 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use events::Code;
-use order::AttemptRef;
 use privsep::{MAX_PACKET, Refusal, decode};
 use sys::beneath::{Dir, Mounts};
 use sys::fdpass::{Listener, Seqpacket};
 use sys::poll::{Signals, Watch as Poll};
 
-use crate::attempts::{Attempt, RESERVATION, Stage};
 use crate::broker::{Broker, PEERS, SessionPeer, Who};
 use crate::keys::{KeyError, Keys};
 use crate::policy::{BackendChoice, Policy, PolicyError};
 use crate::record::{RecordError, Records};
 use crate::store::Store;
-use crate::work::{Done, Unit, Workers};
+use crate::work::{Done, Workers};
 
 /// A policy is a page of text.
 const MAX_POLICY: u64 = 1 << 20;
@@ -75,6 +73,7 @@ pub(crate) fn run(policy: &Path) -> Result<(), StartError> {
     }
     let (mut broker, sockets) = build(policy, signals)?;
     broker.recover()?;
+    broker.look_around();
     broker.operator(&format!(
         "ready, {} slots, sessions by {}",
         broker.policy.slots.len(),
@@ -149,6 +148,8 @@ fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartErr
         sessions: vec![],
         watched: vec![],
         recovering: BTreeMap::new(),
+        logins: BTreeMap::new(),
+        looked_around: false,
         policy,
     };
     Ok((broker, sockets))
@@ -384,25 +385,14 @@ impl Broker {
             match done {
                 Done::TakenIn { attempt, taken } => self.package_taken(attempt, taken),
                 Done::UserClosed { account, leftovers } => self.user_closed(&account, leftovers),
-                Done::UnitStarted {
-                    outcome: Ok(()), ..
-                } => {}
-                Done::UnitStarted {
-                    about: Unit::Session(attempt),
-                    outcome: Err(refusal),
-                } => self.launch_failed(attempt, refusal),
+                Done::UnitStarted { about, outcome } => self.unit_started(about, outcome),
+                Done::StraysKilled { outcome } => self.strays_killed(outcome),
+                Done::Seen(seen) => self.seen(seen),
                 Done::Removed { path, outcome } => {
                     if let Err(error) = outcome {
                         let path = path.display();
                         self.operator(&format!("{path} is not removed: {}", crate::text(&error)));
                     }
-                }
-                Done::UnitStarted {
-                    about: Unit::Teardown(account),
-                    outcome: Err(refusal),
-                } => {
-                    self.operator(&refusal.to_string());
-                    self.on_ended(&crate::broker::Watch::Teardown(account));
                 }
             }
         }
@@ -426,62 +416,5 @@ impl Broker {
         self.sessions.retain(|peer| peer.pid != pid);
         self.watched.retain(|other| other.what != watched.what);
         self.on_ended(&watched.what);
-    }
-
-    /// systemd did not start the session. One that was given up meanwhile is being torn down.
-    fn launch_failed(&mut self, attempt: AttemptRef, refusal: Refusal) {
-        let stage = self.attempts.get(&attempt).map(|held| &held.stage);
-        if matches!(stage, Some(Stage::Launching { .. })) {
-            self.end_unlaunched(attempt, refusal);
-        }
-    }
-
-    fn account_of(&self, attempt: &AttemptRef) -> String {
-        let held = self.attempts.get(attempt);
-        held.map(|held| held.account.clone()).unwrap_or_default()
-    }
-
-    /// Gives up reservations that nobody started, attempts whose package never came, and sessions
-    /// that never called.
-    fn expire(&mut self) {
-        let now = sys::clock::boottime();
-        let late = |held: &Attempt| match &held.stage {
-            Stage::Reserved { since, .. } => now >= *since + RESERVATION,
-            Stage::Launching { deadline, .. } => now >= *deadline,
-            Stage::AwaitsPackage => held.hard_end().is_some_and(|end| now >= end),
-            Stage::TearingDown { deadline, .. } => now >= *deadline,
-            Stage::Unrecorded { retry_at, .. } => now >= *retry_at,
-            _ => false,
-        };
-        let late: Vec<_> = self
-            .attempts
-            .iter()
-            .filter(|(_, held)| late(held))
-            .map(|(attempt, _)| *attempt)
-            .collect();
-        for attempt in late {
-            match self.attempts.get(&attempt).map(|held| &held.stage) {
-                Some(Stage::Launching { .. }) => {
-                    self.session_lost(attempt, "it did not call within a minute");
-                }
-                Some(Stage::TearingDown { .. }) => {
-                    let account = self.account_of(&attempt);
-                    self.on_ended(&crate::broker::Watch::Teardown(account));
-                }
-                Some(Stage::Unrecorded { report, .. }) => {
-                    let report = (**report).clone();
-                    self.record_report(attempt, report);
-                }
-                Some(Stage::AwaitsPackage) => {
-                    let detail = "the package did not come before the job's hard end";
-                    self.end_unlaunched(attempt, Refusal::new("HARD_END", detail));
-                }
-                _ => {
-                    if let Some(held) = self.attempts.remove(&attempt) {
-                        self.notice_slot(&held.account);
-                    }
-                }
-            }
-        }
     }
 }

@@ -14,7 +14,7 @@ use sys::process::{Process, start_time};
 use crate::attempts::Stage;
 use crate::broker::{Broker, Watch, Watched, Who};
 use crate::launch::systemd_runs;
-use crate::record::{SessionProcess, SlotRecord};
+use crate::record::{RecordError, SessionProcess, SlotRecord};
 use crate::starting::account;
 use crate::work::Job;
 
@@ -45,6 +45,8 @@ impl Broker {
                 }
                 Ok(())
             }
+            (Who::Over(_), FromSession::Report(_)) => self.say_recorded(at),
+            (Who::Over(_), FromSession::Phase(_) | FromSession::Notice { .. }) => Ok(()),
             (Who::Teardown(account), FromSession::CloseUser) => self.close_user(account),
             (Who::Teardown(account), FromSession::TornDown(swept)) => {
                 self.torn_down(&account, &swept);
@@ -73,9 +75,8 @@ impl Broker {
         };
         if timeline.is_some() && self.is_over(&attempt) {
             // Its report was written down by the broker before this one: let it go.
-            self.sessions[at].who = Who::Session(attempt);
-            self.tell_session(&attempt, &ToSession::Recorded, None);
-            return Ok(());
+            self.sessions[at].who = Who::Over(attempt);
+            return self.say_recorded(at);
         }
         let watch = Watch::Session(attempt);
         let unit = format!("robotd-session@{attempt}.service");
@@ -90,8 +91,16 @@ impl Broker {
                 };
                 // On the disk before it learns what to run: a broker that restarts in between
                 // takes it for the session that it is.
-                self.watch_session(attempt, process);
-                self.begin_session(at, attempt, &ready)
+                if let Err(error) = self.watch_session(attempt, process) {
+                    let refusal = Refusal::new("STATE_NOT_DURABLE", crate::text(&error));
+                    self.end_unlaunched(attempt, refusal.clone());
+                    return Err(refusal);
+                }
+                if self.runs(&attempt) {
+                    self.begin_session(at, attempt, &ready)
+                } else {
+                    Ok(())
+                }
             }
             Stage::Running { process: known } if timeline.is_some() && *known == process => {
                 // The broker's own steps come before the session's first.
@@ -99,12 +108,22 @@ impl Broker {
                     .retain(|step| step.phase <= Phase::PackageReady);
                 held.timeline.extend(timeline.into_iter().flatten());
                 self.sessions[at].who = Who::Session(attempt);
-                self.watch_session(attempt, process);
+                // It is on the disk since its first call.
+                let _ = self.watch_session(attempt, process);
                 self.catch_up(&attempt);
                 Ok(())
             }
             _ => Err(unexpected()),
         }
+    }
+
+    fn say_recorded(&self, at: usize) -> Result<(), Refusal> {
+        let told = crate::broker::send(
+            &self.sessions[at].socket,
+            &encode(&ToSession::Recorded),
+            None,
+        );
+        told.map_err(|problem| Refusal::new("MESSAGE_MALFORMED", problem))
     }
 
     /// Whether the attempt's result is on the disk, or was delivered and forgotten.
@@ -153,8 +172,15 @@ impl Broker {
         let Some(bound) = bound else { return };
         let (until, stop) = (bound.lease_until_ns, bound.stop.take());
         self.tell_session(attempt, &ToSession::LeaseUntil { boottime_ns: until }, None);
-        if let Some(mode) = stop {
-            self.tell_session(attempt, &ToSession::Stop(mode), None);
+        if let Some(mode) = stop
+            && !self.tell_session(attempt, &ToSession::Stop(mode), None)
+            && let Some(bound) = self
+                .attempts
+                .get_mut(attempt)
+                .and_then(|held| held.bound.as_mut())
+        {
+            // It is told when it calls again.
+            bound.stop = Some(mode);
         }
     }
 
@@ -186,11 +212,20 @@ impl Broker {
         })
     }
 
-    fn watch_session(&mut self, attempt: AttemptRef, process: SessionProcess) {
+    fn runs(&self, attempt: &AttemptRef) -> bool {
+        let stage = self.attempts.get(attempt).map(|held| &held.stage);
+        matches!(stage, Some(Stage::Running { .. }))
+    }
+
+    fn watch_session(
+        &mut self,
+        attempt: AttemptRef,
+        process: SessionProcess,
+    ) -> Result<(), RecordError> {
         let what = Watch::Session(attempt);
-        self.save_slot(attempt);
+        self.keep_slot(attempt)?;
         if self.watched.iter().any(|watched| watched.what == what) {
-            return;
+            return Ok(());
         }
         match Process::open(sys::Pid::from_raw(process.pid)) {
             Ok(process) => self.watched.push(Watched {
@@ -200,6 +235,7 @@ impl Broker {
             }),
             Err(_) => self.session_lost(attempt, "it ended right after it had called"),
         }
+        Ok(())
     }
 
     fn session_step(&mut self, attempt: AttemptRef, step: PhaseAt) {
@@ -268,29 +304,32 @@ impl Broker {
         }
     }
 
-    /// Writes the slot's state down, as it is now.
+    /// Writes the slot's state down, as it is now; a full disk is the operator's matter.
     pub(crate) fn save_slot(&mut self, attempt: AttemptRef) {
+        if let Err(error) = self.keep_slot(attempt) {
+            self.operator(&crate::text(&error));
+        }
+    }
+
+    fn keep_slot(&mut self, attempt: AttemptRef) -> Result<(), RecordError> {
         let Some(held) = self.attempts.get(&attempt) else {
-            return;
+            return Ok(());
         };
         let session = match &held.stage {
             Stage::Running { process } => Some(process.clone()),
             _ => None,
         };
         let Some(bound) = held.bound.clone() else {
-            return;
+            return Ok(());
         };
-        let record = SlotRecord {
+        self.records.save_slot(&SlotRecord {
             account: held.account.clone(),
             attempt,
             bound,
             timeline: held.timeline.clone(),
             session,
             quarantine: None,
-        };
-        if let Err(error) = self.records.save_slot(&record) {
-            self.operator(&crate::text(&error));
-        }
+        })
     }
 
     fn close_user_of(&mut self, attempt: &AttemptRef) -> Result<(), Refusal> {
@@ -342,7 +381,17 @@ impl Broker {
             .attempts
             .iter()
             .find(|(_, held)| held.account == name && held.holds_slot());
-        let attempt = using.map(|(attempt, _)| *attempt);
+        let attempt = using.map(|(attempt, held)| (*attempt, &held.stage));
+        let expected = match attempt {
+            Some((_, stage)) => matches!(stage, Stage::TearingDown { .. }),
+            None => self.quarantined.contains_key(name),
+        };
+        if !expected {
+            // One that was given up calls late: the slot is another job's, or clean.
+            let detail = format!("slot {name} is not being torn down");
+            return Err(Refusal::new("OUT_OF_PHASE", detail));
+        }
+        let attempt = attempt.map(|(attempt, _)| attempt);
         let session = self.lost_session(name);
         let teardown = Teardown {
             account: account(&slot.account, 1000)?,

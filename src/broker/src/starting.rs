@@ -22,7 +22,7 @@ use crate::trust::Trust;
 use crate::work::Job;
 
 /// A session that was started calls within this time, also on a host under load.
-const LAUNCH: Duration = Duration::from_secs(60);
+pub(crate) const LAUNCH: Duration = Duration::from_secs(60);
 
 impl Broker {
     /// Verifies and commits an order. When this returns `Started`, the attempt is on the disk
@@ -48,7 +48,10 @@ impl Broker {
             .map(|held| held.account.clone())
             .unwrap_or_default();
         let network = permit_order(&self.policy, &order, &account)?;
-        let bound = bind(&order, &signed)?;
+        let bound = Bound {
+            people: self.has_company(),
+            ..bind(&order, &signed)?
+        };
         self.agent_id = Some(agent);
         self.commit(attempt, &account, &bound)?;
         let package_needed = !self.store.has(&order.package);
@@ -280,6 +283,7 @@ fn bind(order: &Order, signed: &Signed) -> Result<Bound, Refusal> {
         account_secret: order.account_secret.clone(),
         hard_end_ns,
         lease_until_ns: lease_until.min(hard_end_ns),
+        people: false,
         stop: None,
     })
 }

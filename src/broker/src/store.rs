@@ -125,16 +125,14 @@ impl Store {
         nix::unistd::syncfs(opened.as_fd())
             .map_err(|error| io_refusal("sync", &tree, &error.into()))?;
         let name = self.root.join(wanted.digest.to_string());
-        match std::fs::rename(&tree, &name) {
-            // Another attempt brought the same package meanwhile: theirs is as good.
-            // XFS says "exists" where others say "not empty".
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
-                ) => {}
-            other => other.map_err(|error| io_refusal("name the package", &name, &error))?,
+        let placed = place(&tree, &name)?;
+        let ready = self.check(&name, wanted, None);
+        if placed || ready.is_ok() {
+            return ready;
         }
+        // What is there is the rest of a removal that was cut short: ours takes its place.
+        clear(&name)?;
+        place(&tree, &name)?;
         self.check(&name, wanted, None)
     }
 
@@ -259,6 +257,24 @@ fn io_refusal(action: &str, path: &Path, error: &std::io::Error) -> Refusal {
         "STORE_FAILED"
     };
     Refusal::new(code, format!("can't {action} {}: {error}", path.display()))
+}
+
+/// Gives a tree its name in the store; `false` when the name is taken: another attempt brought the
+/// same package meanwhile, and theirs is as good.
+fn place(tree: &Path, name: &Path) -> Result<bool, Refusal> {
+    match std::fs::rename(tree, name) {
+        Ok(()) => Ok(true),
+        // XFS says "exists" where others say "not empty".
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(io_refusal("name the package", name, &error)),
+    }
 }
 
 fn make_directory(path: &Path, mode: u32) -> Result<(), Refusal> {

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use order::AttemptRef;
 use privsep::Refusal;
 use sys::poll::Event;
+use sys::process::Identity;
 
+use crate::bus::{Bus, Seen};
 use crate::store::{Ready, Store, Wanted};
-use crate::systemd;
 
-/// A job for a worker. Their number is bounded by the number of slots: each is about one.
+/// A job for a worker. Their number is bounded by the number of slots: each is about one, or about all.
 pub(crate) enum Job {
     /// Take a package in, or check the one in the store.
     TakeIn {
@@ -25,6 +26,8 @@ pub(crate) enum Job {
     Remove { path: PathBuf },
     /// Start a unit.
     StartUnit { unit: String, about: Unit },
+    /// Kill the units of sessions that are none of these.
+    KillStrays { known: Vec<String> },
     /// Have logind and systemd close an account's user and prove it.
     CloseUser { uid: u32, account: String },
 }
@@ -32,8 +35,8 @@ pub(crate) enum Job {
 /// What a unit is started for.
 #[derive(Clone, Debug)]
 pub(crate) enum Unit {
-    /// The session of an attempt.
-    Session(AttemptRef),
+    /// The session of an attempt, for the account of this uid.
+    Session(AttemptRef, u32),
     /// The teardown of an account's slot.
     Teardown(String),
 }
@@ -56,12 +59,18 @@ pub(crate) enum Done {
         account: String,
         leftovers: Vec<String>,
     },
+    StraysKilled {
+        outcome: Result<Vec<String>, String>,
+    },
+    /// Who logs in and out on this host.
+    Seen(Seen),
 }
 
-/// Both workers.
+/// The workers.
 pub(crate) struct Workers {
     packages: Sender<Job>,
-    bus: Sender<Job>,
+    units: Sender<Job>,
+    give_back: Sender<Done>,
     done: Receiver<Done>,
     bell: Arc<Event>,
 }
@@ -72,10 +81,11 @@ impl Workers {
         let bell = Arc::new(Event::new()?);
         let (give_back, done) = channel();
         let packages = worker(give_back.clone(), Arc::clone(&bell));
-        let bus = worker(give_back, Arc::clone(&bell));
+        let units = worker(give_back.clone(), Arc::clone(&bell));
         Ok(Self {
             packages,
-            bus,
+            units,
+            give_back,
             done,
             bell,
         })
@@ -83,13 +93,34 @@ impl Workers {
 
     /// Hands a job over.
     pub(crate) fn give(&self, job: Job) {
-        let to = if matches!(job, Job::TakeIn { .. } | Job::Remove { .. }) {
-            &self.packages
-        } else {
-            &self.bus
+        let to = match job {
+            Job::TakeIn { .. } | Job::Remove { .. } => &self.packages,
+            Job::StartUnit { .. } | Job::KillStrays { .. } => &self.units,
+            // A user whose units hang must not hold up its neighbours: a thread each, one per slot.
+            Job::CloseUser { .. } => &worker(self.give_back.clone(), Arc::clone(&self.bell)),
         };
         // A worker ends only with the process (panic = abort).
         let _ = to.send(job);
+    }
+
+    /// Watches who logs in, in a thread of its own.
+    pub(crate) fn watch_people(&self) {
+        let (give_back, bell) = (self.give_back.clone(), Arc::clone(&self.bell));
+        std::thread::spawn(move || {
+            crate::bus::watch(|seen| {
+                give_back.send(Done::Seen(seen)).is_ok() && bell.raise().is_ok()
+            });
+        });
+    }
+
+    /// Watches who takes the rights of others, in a thread of its own.
+    pub(crate) fn watch_privileges(&self, reader: Identity) {
+        let (give_back, bell) = (self.give_back.clone(), Arc::clone(&self.bell));
+        std::thread::spawn(move || {
+            crate::privileges::watch(&reader, |seen| {
+                give_back.send(Done::Seen(seen)).is_ok() && bell.raise().is_ok()
+            });
+        });
     }
 
     /// Readable when something is done.
@@ -109,7 +140,7 @@ fn worker(give_back: Sender<Done>, bell: Arc<Event>) -> Sender<Job> {
     let jobs = Mutex::new(jobs);
     std::thread::spawn(move || {
         let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut bus = systemd::Bus::default();
+        let mut bus = Bus::default();
         for job in jobs.iter() {
             if give_back.send(carry_out(job, &mut bus)).is_err() || bell.raise().is_err() {
                 return;
@@ -119,7 +150,7 @@ fn worker(give_back: Sender<Done>, bell: Arc<Event>) -> Sender<Job> {
     give
 }
 
-fn carry_out(job: Job, bus: &mut systemd::Bus) -> Done {
+fn carry_out(job: Job, bus: &mut Bus) -> Done {
     match job {
         Job::TakeIn {
             store,
@@ -138,10 +169,15 @@ fn carry_out(job: Job, bus: &mut systemd::Bus) -> Done {
             Done::Removed { path, outcome }
         }
         Job::StartUnit { unit, about } => {
-            let again = matches!(about, Unit::Teardown(_));
-            let outcome = bus.start_unit(&unit, again);
+            let outcome = match about {
+                Unit::Session(_, uid) => bus.start_session(&unit, uid),
+                Unit::Teardown(_) => bus.start_unit(&unit, true),
+            };
             Done::UnitStarted { about, outcome }
         }
+        Job::KillStrays { known } => Done::StraysKilled {
+            outcome: bus.kill_strays(&known),
+        },
         Job::CloseUser { uid, account } => Done::UserClosed {
             account,
             leftovers: bus.close_user(uid),

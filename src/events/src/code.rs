@@ -148,6 +148,9 @@ catalogue! {
     DisplayFailed = 100107, Error, 0xe9f7d704409c44beb6f7332f90bf409f,
         "the job's display failed: {reason}",
         "Check that Xvfb and openbox are installed and that the display's size is sensible.";
+    SessionStale = 100108, Warning, 0xb7da4c1117e346988c3601de12425a66,
+        "a session of a bot account was found that belongs to no job: {what}",
+        "It was left by a job whose records are gone (state directory removed or restored). Its slot takes no job until it is torn down, which was begun.";
     // 1002xx: jobs.
     JobStarted = 100201, Info, 0x8b16af241150467bbde279ea67aaf533,
         "the job's order was accepted; it runs as account {account}",
@@ -256,7 +259,23 @@ catalogue! {
         "It was malformed or too large. The agent is of another version or attacked.";
     JobReoffered = 100513, Notice, 0xb08cba94cc7c49138c58611817491038,
         "the job goes back to the queue: {reason}",
-        "Nothing to do.";}
+        "Nothing to do.";
+    // 1006xx: people on the host.
+    PersonLoggedIn = 100601, Notice, 0xadb940c57cc14f1e8fc2e70b5d4754ab,
+        "{user} logged in: {what}",
+        "Somebody works on a host that runs bots. If nobody should, find out who; `session.people` in policy.toml decides whether jobs run meanwhile.";
+    PersonLoggedOut = 100602, Info, 0xcb7934f22e72496996a3d52566bff3d2,
+        "{user} logged out: {what}",
+        "Nothing to do.";
+    BotAccountLoggedIn = 100603, Error, 0x19af55cfedce4f72a189e4a5a52efff1,
+        "somebody logged in as {user}, an account of bots: {what}",
+        "Bot accounts are for jobs only; the slot takes no job meanwhile. Find out who it is and how: the account has no password and no shell of its own.";
+    PrivilegesTaken = 100604, Notice, 0x344a9bb0d40b45fba4d11cc7f1fe76ed,
+        "{by} took the rights of {user} ({service})",
+        "Somebody used sudo, su or the like on a host that runs bots. If it was not an administrator at work, find out who it was.";
+    PeopleNotWatched = 100605, Warning, 0x71f6add6e77946e4b5a52676768dbf65,
+        "log-ins on this host can't be watched: {reason}",
+        "logind, D-Bus or the journal does not answer. Jobs go on; log-ins are not events until it does.";}
 
 impl Code {
     /// The number.

@@ -47,6 +47,9 @@ pub struct JobResult {
     pub processes_killed: u32,
     /// What the wipe did and found; absent when there was no volume.
     pub wipe: Option<WipeReport>,
+    /// What somebody who reads this should know: `PEOPLE_LOGGED_IN` when a person was logged in on the
+    /// host meanwhile and its policy marks that.
+    pub remarks: Vec<String>,
 }
 
 /// When a step was done.

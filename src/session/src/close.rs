@@ -34,16 +34,20 @@ const REPORT: Duration = Duration::from_secs(5);
 /// Closes everything and says how the job ended.
 pub(crate) fn close(monitor: &mut Monitor, opened: Opened, outcome: Result<(), Refusal>) -> Report {
     monitor.begin_closing();
+    monitor.pulse.beat();
     picture_failure(monitor, &opened, &outcome);
     let mut swept = Swept::default();
     end_processes(monitor, &mut swept);
     if monitor.running && swept.leftovers.is_empty() {
         monitor.step(Phase::ProcessesGone);
     }
+    monitor.pulse.beat();
     collect(monitor, &opened);
     finish_attendant(monitor);
     sweep_attendant(&monitor.spec.attendant.clone(), &mut swept);
+    monitor.pulse.beat();
     let session = close_session(monitor, &opened, &mut swept);
+    monitor.pulse.beat();
     let wipe = wipe(monitor, opened.volume, swept);
     report(
         monitor,
@@ -95,6 +99,9 @@ fn end_processes(monitor: &mut Monitor, swept: &mut Swept) {
     monitor.kill_init();
     if monitor.leader.is_some() {
         end_leader(monitor);
+    }
+    if monitor.pam_is_open {
+        crate::log_ins::end(&monitor.spec.account, swept);
     }
     let spec = &monitor.spec;
     let killed = match monitor.group.take() {
@@ -159,12 +166,8 @@ fn collect(monitor: &mut Monitor, opened: &Opened) {
             Some((Found::File { name }, Some(file))) => {
                 any = true;
                 monitor.tell_attendant(&ToAttendant::Artifact { name }, Some(&file));
-                let taken = wait(monitor, DRAIN, |event| {
-                    matches!(
-                        event,
-                        Event::Attendant(FromAttendant::ArtifactTaken { .. })
-                            | Event::AttendantEnded
-                    )
+                let taken = answered(monitor, |said| {
+                    matches!(said, FromAttendant::ArtifactTaken { .. })
                 });
                 if let Some(Event::Attendant(FromAttendant::ArtifactTaken {
                     total: Err(refusal),
@@ -185,6 +188,25 @@ fn collect(monitor: &mut Monitor, opened: &Opened) {
     }
 }
 
+/// What the attendant answers, or its end. One that does not answer in time would not answer later:
+/// it is killed, and its successor, which the pipes and the spool wait for, goes on.
+fn answered(monitor: &mut Monitor, mut is_it: impl FnMut(&FromAttendant) -> bool) -> Option<Event> {
+    let answer = wait(monitor, DRAIN, |event| match event {
+        Event::Attendant(said) => is_it(said),
+        event => matches!(event, Event::AttendantEnded),
+    });
+    if answer.is_some() {
+        return answer;
+    }
+    eprintln!("robotd-session: the attendant does not answer and is killed");
+    if let Some(attendant) = &monitor.attendant {
+        let _ = attendant.process.send(sys::Signal::SIGKILL);
+    }
+    wait(monitor, KILL, |event| {
+        matches!(event, Event::AttendantEnded)
+    })
+}
+
 fn finish_attendant(monitor: &mut Monitor) {
     if monitor.attendant.is_none() {
         return;
@@ -192,12 +214,7 @@ fn finish_attendant(monitor: &mut Monitor) {
     // One that dies now is followed by another, which ends the lane in its place.
     for _ in 0..=crate::attendant::RESTARTS {
         monitor.tell_attendant(&ToAttendant::Finish, None);
-        let finished = wait(monitor, DRAIN, |event| {
-            matches!(
-                event,
-                Event::Attendant(FromAttendant::Finished(_)) | Event::AttendantEnded
-            )
-        });
+        let finished = answered(monitor, |said| matches!(said, FromAttendant::Finished(_)));
         if let Some(Event::Attendant(FromAttendant::Finished(totals))) = finished {
             monitor.totals = totals;
             break;
@@ -382,6 +399,16 @@ fn short(text: &str) -> String {
     text[..text.floor_char_boundary(LONGEST)].to_owned()
 }
 
+/// A list that fits a packet, whatever the job left.
+pub(crate) fn shorten(list: &mut Vec<String>) {
+    let more = list.len().saturating_sub(MOST);
+    list.truncate(MOST);
+    list.iter_mut().for_each(|line| *line = short(line));
+    if more > 0 {
+        list.push(format!("and {more} more"));
+    }
+}
+
 fn bounded(mut report: Report) -> Report {
     report.artifacts.truncate(MAX_ARTIFACTS);
     for artifact in &mut report.artifacts {
@@ -392,14 +419,9 @@ fn bounded(mut report: Report) -> Report {
         *refusal = Refusal::new(&short(&refusal.code), short(&refusal.detail));
     }
     if let Some(wipe) = &mut report.wipe {
-        for list in [&mut wipe.swept, &mut wipe.leftovers] {
-            let more = list.len().saturating_sub(MOST);
-            list.truncate(MOST);
-            list.iter_mut().for_each(|line| *line = short(line));
-            if more > 0 {
-                list.push(format!("and {more} more"));
-            }
-        }
+        [&mut wipe.swept, &mut wipe.leftovers]
+            .into_iter()
+            .for_each(shorten);
     }
     for stream in [&mut report.log.stdout, &mut report.log.stderr] {
         stream.sha256 = short(&stream.sha256);

@@ -27,10 +27,12 @@ mod leader;
 mod opened;
 
 mod group;
+mod log_ins;
 mod sweep;
 mod teardown;
 
 mod monitor;
+mod pulse;
 
 mod close;
 mod open;

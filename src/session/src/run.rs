@@ -18,6 +18,8 @@ use crate::monitor::{EndMode, Event, Monitor, Waited};
 use crate::open::{Directories, open, tell_init};
 use crate::volume::Volume;
 
+/// The broker's first answer; within the unit's watchdog, which begins with the program.
+const SPEC: Duration = Duration::from_secs(20);
 /// A specification is an order and little more.
 const MAX_SPEC: usize = 1 << 20;
 
@@ -58,12 +60,9 @@ pub(crate) fn run(attempt: AttemptRef, socket: &Path) -> Result<(), Refusal> {
 /// The broker's answer to the first call.
 fn receive_spec(link: &mut Link) -> Result<(Spec, Directories), Refusal> {
     let refuse = |detail: &str| Refusal::new("SPEC_MISSING", detail.to_owned());
-    let ready = link.socket().map(|socket| {
-        sys::poll::wait(
-            &mut [sys::poll::Watch::readable(socket)],
-            Some(Duration::from_secs(30)),
-        )
-    });
+    let ready = link
+        .socket()
+        .map(|socket| sys::poll::wait(&mut [sys::poll::Watch::readable(socket)], Some(SPEC)));
     if !matches!(ready, Some(Ok(1..))) {
         return Err(refuse("the broker did not answer"));
     }

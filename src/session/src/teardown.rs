@@ -49,7 +49,11 @@ pub(crate) fn run(account: &str, socket: &Path) -> Result<(), Refusal> {
         swept.swept.extend(rest.swept);
         swept.leftovers.extend(rest.leftovers);
     }
+    crate::log_ins::end(&slot.account, &mut swept);
     prove_volume_gone(&slot, &mut swept);
+    [&mut swept.swept, &mut swept.leftovers]
+        .into_iter()
+        .for_each(crate::close::shorten);
     say(&broker, &FromSession::TornDown(swept), &[])?;
     answer(&broker).map(drop)
 }

@@ -10,7 +10,7 @@
 //! * waiting and talking: [`clock`], [`poll`], [`fdpass`], [`memfd`]
 //! * processes: [`process`] (fork, exec, wait, identity, capabilities), [`account`], [`cgroup`], [`net`]
 //! * files: [`beneath`] (hostile trees), [`files`] (files that root must be able to trust), [`mount`]
-//! * what an account leaves behind: [`ipc`], [`keyring`], [`account::processes_of_uid`]
+//! * what an account leaves behind: [`ipc`], [`keyring`], [`account::processes_of_uid`], [`wtmp`]
 
 pub mod clock;
 pub mod poll;
@@ -29,6 +29,7 @@ pub mod mount;
 
 pub mod ipc;
 pub mod keyring;
+pub mod wtmp;
 
 pub use nix::errno::Errno;
 pub use nix::sys::signal::Signal;

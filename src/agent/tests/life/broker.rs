@@ -136,6 +136,7 @@ impl Broker {
         let held = known.held.get_mut(&attempt).unwrap();
         held.state = HeldState::Ended;
         let result = JobResult {
+            remarks: Vec::new(),
             v: 1,
             attempt,
             agent: self.shared.agent,

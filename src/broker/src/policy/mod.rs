@@ -78,6 +78,8 @@ pub struct SessionPolicy {
     pub backend: BackendChoice,
     /// Name of the PAM service.
     pub pam_service: String,
+    /// Whether jobs run while people are logged in.
+    pub people: People,
 }
 
 impl Default for SessionPolicy {
@@ -85,8 +87,21 @@ impl Default for SessionPolicy {
         Self {
             backend: BackendChoice::Auto,
             pam_service: "robotd".into(),
+            people: People::Allow,
         }
     }
+}
+
+/// `session.people`. In any case each log-in is an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum People {
+    /// Jobs run.
+    Allow,
+    /// Jobs run, and their results say that somebody was there.
+    Mark,
+    /// No job starts; what runs is marked.
+    Refuse,
 }
 
 /// `session.backend`.

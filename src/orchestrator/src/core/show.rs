@@ -135,6 +135,7 @@ impl Core {
             "log": result.as_ref().map(|result| json!({
                 "stdout": stream(&result.log.stdout), "stderr": stream(&result.log.stderr),
             })),
+            "remarks": result.as_ref().map(|result| result.remarks.clone()).unwrap_or_default(),
             "wipe": result.as_ref().and_then(|result| result.wipe.as_ref()).map(|wipe| json!({
                 "complete": wipe.complete, "method": wipe.method, "files": wipe.files,
                 "bytes": wipe.bytes, "swap": wipe.swap, "swept": wipe.swept, "leftovers": wipe.leftovers,

@@ -162,6 +162,7 @@ pub(super) fn result(
     out: StreamTotals,
 ) -> JobResult {
     JobResult {
+        remarks: Vec::new(),
         v: 1,
         attempt: order::AttemptRef {
             job: job.job_id.parse().unwrap(),

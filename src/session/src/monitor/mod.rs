@@ -20,6 +20,7 @@ use sys::process::Process;
 
 use crate::attendant::{Attendant, Place};
 use crate::link::Link;
+use crate::pulse::Pulse;
 
 pub(crate) use deadlines::Deadlines;
 pub(crate) use wait::{Event, Waited};
@@ -32,6 +33,7 @@ pub(crate) struct Monitor {
     pub(crate) spec: Spec,
     pub(crate) link: Link,
     pub(crate) signals: Signals,
+    pub(crate) pulse: Pulse,
     /// What happened while a step was done with waiting.
     pending: VecDeque<Event>,
     pub(crate) timeline: Vec<PhaseAt>,
@@ -43,6 +45,8 @@ pub(crate) struct Monitor {
     pub(crate) attendant_restarts: u32,
     pub(crate) lane_epoch: String,
     pub(crate) leader: Option<Leader>,
+    /// A leader was started and has not said that its PAM session is closed, or never was open.
+    pub(crate) pam_is_open: bool,
     pub(crate) init: Option<Process>,
     pub(crate) init_socket: Option<Seqpacket>,
     pub(crate) group: Option<Group>,
@@ -89,6 +93,7 @@ impl Monitor {
             spec,
             link,
             signals,
+            pulse: Pulse::of_this_program(),
             pending: VecDeque::new(),
             timeline: vec![],
             end: None,
@@ -97,6 +102,7 @@ impl Monitor {
             attendant_restarts: 0,
             lane_epoch: String::new(),
             leader: None,
+            pam_is_open: false,
             init: None,
             init_socket: None,
             group: None,

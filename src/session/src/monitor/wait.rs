@@ -51,6 +51,7 @@ impl Monitor {
             if self.end.as_ref().map(|end| end.mode) > known {
                 return Waited::End;
             }
+            self.pulse.beat();
             let Some(event) = self.pending.pop_front() else {
                 if deadline.is_some_and(|at| at <= sys::clock::boottime()) {
                     return Waited::Late;
@@ -70,10 +71,13 @@ impl Monitor {
 
     /// Sleeps until something happens.
     fn sleep(&self, deadline: Option<Duration>) {
-        let due = [deadline, self.deadlines.next(), self.link.retry_at()]
-            .into_iter()
-            .flatten()
-            .min();
+        let due = [
+            deadline,
+            self.deadlines.next(),
+            self.link.retry_at(),
+            self.pulse.next(),
+        ];
+        let due = due.into_iter().flatten().min();
         let timeout = due.map(|at| at.saturating_sub(sys::clock::boottime()));
         let mut watches = vec![Watch::readable(&self.signals)];
         watches.extend(self.link.socket().map(Watch::readable));
@@ -149,6 +153,7 @@ impl Monitor {
     fn hear_leader(&mut self, events: &mut Vec<Event>) {
         let Some(leader) = &self.leader else { return };
         if let Heard::Message(message, fds) = hear(&leader.socket) {
+            self.pam_is_open &= matches!(message, FromLeader::Opened { .. });
             events.push(Event::Leader(message, fds));
         } else if let Ok(Some(_)) = leader.process.try_wait() {
             // What it said last was read before.

@@ -17,6 +17,11 @@ use crate::poll::{self, Watch};
 /// group may have been filled by a bot.
 const MOST_BELOW: usize = 4096;
 
+/// The kernel holds back a notification that comes within 10 ms of the last one and forgets it when
+/// the group is removed meanwhile; removal itself wakes nobody (seen: systemd starts a unit's stop
+/// command in a slice that is being killed).
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// A control group that exists; it stays when this value is dropped.
 #[derive(Debug)]
 pub struct Group {
@@ -168,7 +173,8 @@ impl Group {
                     waited: timeout,
                 });
             }
-            poll::wait(&mut [Watch::changed(&events)], Some(left)).map_err(|source| {
+            let turn = left.min(LOOK_AGAIN);
+            poll::wait(&mut [Watch::changed(&events)], Some(turn)).map_err(|source| {
                 Error::Wait {
                     path: self.path.clone(),
                     source,

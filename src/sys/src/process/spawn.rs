@@ -104,6 +104,22 @@ impl Spawn {
         Ok(output)
     }
 
+    /// Starts it and hands over the read end of its standard output, for one that prints as long as
+    /// it runs. Whoever takes it waits for the process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Spawn::start`].
+    pub fn stream(self) -> Result<(Process, OwnedFd), Error> {
+        let mut child = self.spawn(Stdio::piped())?;
+        let process = Process::open(Pid::from_raw(child.id().cast_signed()))?;
+        let pipe = child.stdout.take().ok_or_else(|| Error::Report {
+            operation: "open",
+            source: std::io::ErrorKind::BrokenPipe.into(),
+        })?;
+        Ok((process, pipe.into()))
+    }
+
     fn spawn(self, stdout: Stdio) -> Result<Child, Error> {
         let mut command = Command::new(&self.program);
         command

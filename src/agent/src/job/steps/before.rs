@@ -46,6 +46,8 @@ pub(super) fn rejected(error: CallError) -> Ending {
 /// rest would be refused again by this host.
 fn reason_of(refusal: &Refusal) -> RejectReason {
     match refusal.code.as_str() {
+        // People leave, hosts open again, services come back.
+        "PEOPLE_LOGGED_IN" | "ACCOUNT_LOGGED_IN" | "HOST_CLOSED" => RejectReason::Busy,
         "NO_FREE_SLOT" | "RECOVERY_RUNS" | "NO_RANDOMNESS" | "STATE_NOT_DURABLE" => {
             RejectReason::Busy
         }

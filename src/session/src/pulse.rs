@@ -1,0 +1,58 @@
+//! Signs of life. A monitor that stands still (SIGSTOP, a driver that hangs) enforces no deadline;
+//! the service manager kills it then (WatchdogSec=), and the broker tears the slot down.
+
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// What the service manager is told, when there is one that asks.
+pub(crate) struct Pulse {
+    manager: Option<UnixDatagram>,
+    every: Duration,
+    next: Duration,
+}
+
+impl Pulse {
+    /// As sd_watchdog_enabled(3) finds it. Three beats fit the time, so that one can be late.
+    pub(crate) fn of_this_program() -> Self {
+        let micros = std::env::var("WATCHDOG_USEC")
+            .ok()
+            .and_then(|text| text.parse().ok());
+        let every = Duration::from_micros(micros.unwrap_or(0) / 3);
+        Self {
+            manager: (!every.is_zero()).then(manager).flatten(),
+            every,
+            next: Duration::ZERO,
+        }
+    }
+
+    /// When the next beat is due (CLOCK_BOOTTIME).
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.manager.as_ref().map(|_| self.next)
+    }
+
+    /// Beats if it is due.
+    pub(crate) fn beat(&mut self) {
+        let now = sys::clock::boottime();
+        if now >= self.next
+            && let Some(manager) = &self.manager
+        {
+            self.next = now + self.every;
+            // One that is lost is followed by another.
+            let _ = manager.send(b"WATCHDOG=1");
+        }
+    }
+}
+
+fn manager() -> Option<UnixDatagram> {
+    let path = std::env::var_os("NOTIFY_SOCKET")?;
+    let address = match path.as_encoded_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&path),
+    };
+    let socket = UnixDatagram::unbound().ok()?;
+    socket.connect_addr(&address.ok()?).ok()?;
+    // A manager that does not read must not hold the one it watches.
+    socket.set_nonblocking(true).ok()?;
+    Some(socket)
+}
