@@ -9,6 +9,7 @@ use privsep::{MAX_PACKET, Refusal, decode};
 use sys::beneath::{Dir, Mounts};
 use sys::fdpass::{Listener, Seqpacket};
 use sys::poll::{Signals, Watch as Poll};
+use sys::pulse::Pulse;
 
 use crate::broker::{Broker, PEERS, SessionPeer, Who};
 use crate::keys::{KeyError, Keys};
@@ -80,8 +81,10 @@ pub(crate) fn run(policy: &Path) -> Result<(), StartError> {
         broker.backend.name()
     ));
     ready();
+    let mut pulse = Pulse::of_this_program();
     loop {
-        let woken = wait(&broker, &sockets)?;
+        pulse.beat();
+        let woken = wait(&broker, &sockets, pulse.next())?;
         for source in woken {
             match source {
                 Source::Signals => {
@@ -233,7 +236,11 @@ enum Source {
     Process(i32),
 }
 
-fn wait(broker: &Broker, sockets: &Sockets) -> Result<Vec<Source>, StartError> {
+fn wait(
+    broker: &Broker,
+    sockets: &Sockets,
+    beat: Option<Duration>,
+) -> Result<Vec<Source>, StartError> {
     let mut sources = vec![
         Source::Signals,
         Source::AgentListener,
@@ -260,9 +267,8 @@ fn wait(broker: &Broker, sockets: &Sockets) -> Result<Vec<Source>, StartError> {
         sources.push(Source::Process(watched.process.pid().as_raw()));
         polls.push(Poll::readable(&watched.process));
     }
-    let timeout = broker
-        .next_deadline()
-        .map(|due| due.saturating_sub(sys::clock::boottime()));
+    let due = broker.next_deadline().into_iter().chain(beat).min();
+    let timeout = due.map(|due| due.saturating_sub(sys::clock::boottime()));
     sys::poll::wait(&mut polls, timeout)?;
     let ready = sources
         .into_iter()

@@ -32,7 +32,6 @@ mod sweep;
 mod teardown;
 
 mod monitor;
-mod pulse;
 
 mod close;
 mod open;

@@ -7,13 +7,14 @@
 //!
 //! Code map, in reading order:
 //!
-//! * waiting and talking: [`clock`], [`poll`], [`fdpass`], [`memfd`]
+//! * waiting and talking: [`clock`], [`poll`], [`pulse`], [`fdpass`], [`memfd`]
 //! * processes: [`process`] (fork, exec, wait, identity, capabilities), [`account`], [`cgroup`], [`net`]
 //! * files: [`beneath`] (hostile trees), [`files`] (files that root must be able to trust), [`mount`]
 //! * what an account leaves behind: [`ipc`], [`keyring`], [`account::processes_of_uid`], [`wtmp`]
 
 pub mod clock;
 pub mod poll;
+pub mod pulse;
 
 pub mod fdpass;
 pub mod memfd;

@@ -17,10 +17,10 @@ use sys::cgroup::Group;
 use sys::fdpass::Seqpacket;
 use sys::poll::Signals;
 use sys::process::Process;
+use sys::pulse::Pulse;
 
 use crate::attendant::{Attendant, Place};
 use crate::link::Link;
-use crate::pulse::Pulse;
 
 pub(crate) use deadlines::Deadlines;
 pub(crate) use wait::{Event, Waited};

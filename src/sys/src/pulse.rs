@@ -1,12 +1,13 @@
-//! Signs of life. A monitor that stands still (SIGSTOP, a driver that hangs) enforces no deadline;
-//! the service manager kills it then (WatchdogSec=), and the broker tears the slot down.
+//! Signs of life. A program that stands still (SIGSTOP, a driver that hangs) enforces no deadline and
+//! answers nobody; the service manager kills it then (`WatchdogSec=`).
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 /// What the service manager is told, when there is one that asks.
-pub(crate) struct Pulse {
+#[derive(Debug)]
+pub struct Pulse {
     manager: Option<UnixDatagram>,
     every: Duration,
     next: Duration,
@@ -14,7 +15,8 @@ pub(crate) struct Pulse {
 
 impl Pulse {
     /// As sd_watchdog_enabled(3) finds it. Three beats fit the time, so that one can be late.
-    pub(crate) fn of_this_program() -> Self {
+    #[must_use]
+    pub fn of_this_program() -> Self {
         let micros = std::env::var("WATCHDOG_USEC")
             .ok()
             .and_then(|text| text.parse().ok());
@@ -27,13 +29,14 @@ impl Pulse {
     }
 
     /// When the next beat is due (CLOCK_BOOTTIME).
-    pub(crate) fn next(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn next(&self) -> Option<Duration> {
         self.manager.as_ref().map(|_| self.next)
     }
 
     /// Beats if it is due.
-    pub(crate) fn beat(&mut self) {
-        let now = sys::clock::boottime();
+    pub fn beat(&mut self) {
+        let now = crate::clock::boottime();
         if now >= self.next
             && let Some(manager) = &self.manager
         {
