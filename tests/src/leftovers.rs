@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use order::AttemptRef;
+
 /// Everything that is there now and belongs to one of some accounts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Leftovers(pub Vec<String>);
@@ -57,9 +59,11 @@ fn owned(directory: &Path, uid: u32) -> Vec<String> {
 /// A volume on the host itself would be a breach; each job's lies in its own namespace.
 fn mounts() -> Vec<String> {
     let mounts = sys::mount::own_mounts().expect("mounts");
-    let ours = mounts
-        .iter()
-        .filter(|mount| mount.source.to_string_lossy().starts_with("robotd-"));
+    let ours = mounts.iter().filter(|mount| {
+        let source = mount.source.to_string_lossy();
+        let attempt = source.strip_prefix("robotd-").map(str::parse::<AttemptRef>);
+        matches!(attempt, Some(Ok(_)))
+    });
     ours.map(|mount| format!("mount {}", mount.mount_point.display()))
         .collect()
 }
