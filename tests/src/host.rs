@@ -447,11 +447,19 @@ impl Host {
             file.set_permissions(fs::Permissions::from_mode(mode))
                 .expect("a mode");
         }
-        let folder = folder.display().to_string();
         let key = sign.map(|key| key.display().to_string());
-        let mut args = vec!["package", "push", &folder, "--name", name];
+        let mut args = vec!["--name", name];
         args.extend(key.iter().flat_map(|key| ["--sign", key.as_str()]));
-        let printed = self.ask(&args);
+        self.push_folder(&folder, &args)
+    }
+
+    /// Pushes a folder as it is and returns its package's digest.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn push_folder(&self, folder: &Path, more: &[&str]) -> String {
+        let folder = folder.display().to_string();
+        let printed = self.ask(&[&["package", "push", &folder], more].concat());
         let digest = printed
             .split_whitespace()
             .find(|word| word.len() == 64)

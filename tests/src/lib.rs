@@ -5,6 +5,7 @@
 mod accounts;
 mod host;
 mod leftovers;
+mod picture;
 pub mod procs;
 mod programs;
 mod wait;
@@ -12,6 +13,7 @@ mod wait;
 pub use accounts::Slots;
 pub use host::{Host, Options, phases};
 pub use leftovers::Leftovers;
+pub use picture::{Area, Colour, Picture};
 pub use programs::{AGENT_USER, Copies, programs};
 pub use wait::eventually;
 
