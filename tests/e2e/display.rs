@@ -1,18 +1,21 @@
 //! A private display and its pictures.
 
+use std::os::unix::net::{SocketAddr, UnixListener};
+
 use tests::{Host, Options, phases};
 
 /// Draws nothing by itself: it asks what a client of the display sees.
 const BOT: &str = r#"
 import os, socket, subprocess, sys, time
-print('display', os.environ['DISPLAY'], os.path.exists(os.environ['XAUTHORITY']))
+print('display', os.environ['DISPLAY'][0], os.path.exists(os.environ['XAUTHORITY']))
 print('bus', os.path.exists(os.environ['XDG_RUNTIME_DIR'] + '/bus'))
 without = dict(os.environ, XAUTHORITY='/nonexistent')
 print('without the cookie', subprocess.run(['xdpyinfo'], env=without, capture_output=True).returncode)
 info = subprocess.run(['xdpyinfo'], capture_output=True, text=True).stdout
 print([line.strip() for line in info.splitlines() if 'dimensions' in line][0].split('(')[0])
 subprocess.run(['xsetroot', '-solid', '#c04020'], check=True)
-listening = [line for line in open('/proc/net/unix') if '@/tmp/.X11-unix' in line]
+own = '@/tmp/.X11-unix/X' + os.environ['DISPLAY'][1:]
+listening = [line for line in open('/proc/net/unix') if line.split()[-1] == own]
 print('abstract sockets', len(listening))
 time.sleep(1.5)
 sys.exit(int(sys.argv[1]))
@@ -43,7 +46,7 @@ fn a_bot_has_a_display_of_its_own_and_its_failure_is_pictured() {
     );
     assert_eq!(
         said,
-        "display :0 True\nbus True\nwithout the cookie 1\ndimensions:    640x480 pixels \nabstract sockets 0\n"
+        "display : True\nbus True\nwithout the cookie 1\ndimensions:    640x480 pixels \nabstract sockets 0\n"
     );
     assert!(phases(&report).contains(&"DISPLAY_READY".to_owned()));
     let pictures = report["screenshots"].as_array().expect("pictures");
@@ -81,6 +84,24 @@ fn a_bot_has_a_display_of_its_own_and_its_failure_is_pictured() {
             .expect("a file")
             .starts_with(b"\x89PNG")
     }));
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_display_of_the_host_with_the_same_number_gets_none_of_a_bots_windows() {
+    use std::os::linux::net::SocketAddrExt as _;
+    let host = Host::start(&Options::default());
+    // The bot has the host's network, and clients try these names first. When somebody's server has
+    // one already, that is as good.
+    let _servers = ["X0", "X1000"].map(|own| {
+        let name = format!("/tmp/.X11-unix/{own}");
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).expect("a name"))
+    });
+    let asks = "import subprocess, sys\n\
+        sys.exit(subprocess.run(['xdpyinfo'], stdout=subprocess.DEVNULL, timeout=30).returncode)\n";
+    let package = host.push_python("asker", asks);
+    let report = host.run_job(&package, &["--display", "640x480"]);
+    assert_eq!(report["outcome"], "SUCCEEDED", "{report:#}");
     host.assert_nothing_left();
 }
 

@@ -3,6 +3,7 @@
 //! The server's copy of the cookie is root's and lies where the bot can't write; the clients' copy
 //! is the bot's. No TCP, no abstract socket: who is not in the job's mount namespace has no way in.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -125,7 +126,10 @@ impl Job<'_> {
     fn start_server(&mut self, display: Display) -> Result<u32, Refusal> {
         let (answer, report) =
             nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|error| refuse(error.to_string()))?;
-        let argv = command(display)?;
+        let sockets = fs::read("/proc/net/unix")
+            .map_err(|error| refuse(format!("the sockets of the job's network: {error}")))?;
+        let mut argv = command(display)?;
+        argv.insert(1, format!(":{}", unclaimed(&sockets)));
         let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
         let null = programs::nothing()?;
         let fds = [null.as_fd(), null.as_fd(), null.as_fd(), report.as_fd()];
@@ -146,6 +150,25 @@ impl Job<'_> {
             ))
         })
     }
+}
+
+/// Beyond what displays of the host take: from 0 servers, from 10 ssh and xrdp, from 99 xvfb-run.
+/// One that starts after ours would claim its number's abstract socket too.
+const FIRST_NUMBER: u32 = 1000;
+
+/// The lowest number of ours whose abstract socket nobody listens on. Clients (libxcb 1.15 does) try that
+/// one before the file in /tmp, and it belongs to the network, which may be the host's: a server of
+/// the host with the same number would get this job's windows.
+fn unclaimed(sockets: &[u8]) -> u32 {
+    let names = sockets.split(|byte| *byte == b'\n').filter_map(|line| {
+        let at = line.iter().position(|byte| *byte == b'@')?;
+        let number = line[at + 1..].strip_prefix(SOCKETS.as_bytes())?;
+        std::str::from_utf8(number.strip_prefix(b"/X")?).ok()
+    });
+    let claimed: BTreeSet<u32> = names.filter_map(|number| number.parse().ok()).collect();
+    (FIRST_NUMBER..)
+        .find(|number| !claimed.contains(number))
+        .unwrap_or(FIRST_NUMBER)
 }
 
 /// Both servers: number told on descriptor 3, cookie needed, no TCP, no abstract socket, no reset
@@ -246,6 +269,25 @@ mod tests {
             depth,
         };
         command(display).map_or_else(|refusal| refusal.detail, |words| words.join(" "))
+    }
+
+    #[test]
+    fn a_number_whose_abstract_socket_is_somebodys_is_not_taken() {
+        let listed = "Num RefCount Protocol Flags Type St Inode Path\n\
+            0: 00000002 00000000 00010000 0001 01 1 @/tmp/.X11-unix/X1000\n\
+            0: 00000003 00000000 00000000 0001 03 2 @/tmp/.X11-unix/X1000\n\
+            0: 00000002 00000000 00010000 0001 01 3 /tmp/.X11-unix/X1001\n\
+            0: 00000002 00000000 00010000 0001 01 4 @/tmp/.X11-unix/X1002\n";
+        assert_eq!(
+            unclaimed(listed.as_bytes()),
+            1001,
+            "a file of another is no harm"
+        );
+        assert_eq!(unclaimed(b""), 1000);
+        assert_eq!(
+            unclaimed(b" @/tmp/.X11-unix/X\xff\n @/tmp/.X11-unix/X1000\n"),
+            1001
+        );
     }
 
     #[test]
