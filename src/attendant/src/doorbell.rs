@@ -24,6 +24,10 @@ pub(crate) struct Doorbell {
     subscribed: bool,
     unrung: bool,
     wanted: VecDeque<String>,
+    /// It looks on.
+    watches: bool,
+    /// The frame that it gets next; one at a time is under way.
+    screen: Option<OwnedFd>,
 }
 
 impl Doorbell {
@@ -40,6 +44,8 @@ impl Doorbell {
             subscribed: false,
             unrung: false,
             wanted,
+            watches: false,
+            screen: None,
         })
     }
 
@@ -53,7 +59,19 @@ impl Doorbell {
 
     /// There is something that the socket had no room for.
     pub(crate) fn wants_to_write(&self) -> bool {
-        self.subscribed && (self.unrung || !self.wanted.is_empty())
+        self.screen.is_some() || self.subscribed && (self.unrung || !self.wanted.is_empty())
+    }
+
+    /// Whether it looks on.
+    pub(crate) fn watches(&self) -> bool {
+        self.watches
+    }
+
+    /// A frame of the screen is to be sent.
+    pub(crate) fn show(&mut self, screen: OwnedFd) {
+        if self.watches {
+            self.screen = Some(screen);
+        }
     }
 
     /// Takes a new connection if it is robotd's.
@@ -63,9 +81,8 @@ impl Doorbell {
             return;
         };
         if peer.peer().is_ok_and(|who| who.uid.as_raw() == self.robotd) {
+            self.close();
             self.peer = Some(peer);
-            self.subscribed = false;
-            self.wanted.clear();
         }
     }
 
@@ -84,14 +101,16 @@ impl Doorbell {
                 self.subscribed = true;
                 self.unrung = true;
             }
-            Some(_) => {}
+            Some(ToAttendant::Watch { .. }) => self.watches = true,
+            Some(ToAttendant::Unwatch) => (self.watches, self.screen) = (false, None),
+            Some(ToAttendant::Screenshot | ToAttendant::Shown) => {}
         }
         message
     }
 
     fn close(&mut self) {
         self.peer = None;
-        self.subscribed = false;
+        (self.subscribed, self.watches, self.screen) = (false, false, None);
         self.wanted.clear();
     }
 
@@ -111,25 +130,35 @@ impl Doorbell {
     pub(crate) fn flush(&mut self, epoch: [u8; 16], last_seq: u64, ended: bool) {
         if self.subscribed
             && self.unrung
-            && self.send(&FromAttendant::Written {
-                epoch,
-                last_seq,
-                ended,
-            })
+            && self.send(
+                &FromAttendant::Written {
+                    epoch,
+                    last_seq,
+                    ended,
+                },
+                None,
+            )
         {
             self.unrung = false;
         }
         while self.subscribed
             && let Some(name) = self.wanted.front().cloned()
-            && self.send(&FromAttendant::SecretWanted { name })
+            && self.send(&FromAttendant::SecretWanted { name }, None)
         {
             self.wanted.pop_front();
         }
+        if let Some(screen) = self.screen.take()
+            && !self.send(&FromAttendant::Screen, Some(&screen))
+            && self.watches
+        {
+            self.screen = Some(screen);
+        }
     }
 
-    fn send(&mut self, message: &FromAttendant) -> bool {
+    fn send(&mut self, message: &FromAttendant, memory: Option<&OwnedFd>) -> bool {
         let Some(peer) = &self.peer else { return false };
-        let sent = encode(message).map(|packet| peer.try_send(&packet, &[]));
+        let fds: Vec<_> = memory.into_iter().map(AsFd::as_fd).collect();
+        let sent = encode(message).map(|packet| peer.try_send(&packet, &fds));
         match sent {
             Ok(Ok(())) => true,
             Ok(Err(Error::WouldBlock)) => false,

@@ -1,4 +1,5 @@
-//! What an attendant after this one has to know: artifacts and pictures that are in the lane.
+//! What an attendant after this one has to know: artifacts and pictures that are in the lane,
+//! and whether the bot wants to be alone.
 //!
 //! A small file in the spool directory, replaced as a whole. Nothing of it is secret: names of
 //! artifacts are masked before they get here.
@@ -41,6 +42,9 @@ pub(crate) struct Kept {
     pub(crate) artifacts: Vec<ArtifactTotal>,
     /// Number of the last picture; some numbers may be missing after a crash, none comes twice.
     pub(crate) screenshots: u32,
+    /// Until when the bot wants no pictures, milliseconds of the boot clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) private_until_ms: Option<u64>,
 }
 
 impl Kept {
@@ -93,6 +97,7 @@ mod tests {
         let kept = Kept {
             artifacts: vec![artifact],
             screenshots: 3,
+            private_until_ms: Some(5),
         };
         kept.store(&spool).unwrap();
         kept.store(&spool).unwrap();

@@ -8,7 +8,8 @@
 //! ```text
 //!   stdout, stderr ─► output (mask ─► lines ─► lane) ─┐
 //!   job.sock ───────► bot ─► calls ───────────────────┼─► spool ─► doorbell ─► robotd
-//!   X server ───────► display ─► shots ─► blobs ──────┘
+//!   X server ───────► display ─► shots ─► blobs ──────┘               ▲
+//!                     └───────► live view ──────────────────────────┘
 //!   descriptor 3 ◄──► session                          app: the loop
 //! ```
 
@@ -28,6 +29,7 @@ mod doorbell;
 mod secrets;
 
 mod display;
+mod privacy;
 mod shots;
 
 mod app;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use privsep::session::Screenshots;
-use wire::v1::ScreenshotReason;
+use wire::v1::{ScreenPause, ScreenshotReason};
 
-use crate::display::{Display, Place};
+use crate::display::{Display, Place, Screen};
 
 /// Pictures at an interval wait for room when so many bytes are not delivered yet: a robotd that
 /// is away for a day must not find the disk full of pictures.
@@ -36,7 +36,6 @@ impl Shot {
 }
 
 /// The display and its timetable.
-#[derive(Debug)]
 pub(crate) struct Shots {
     when: Screenshots,
     display: Option<Display<Shot>>,
@@ -46,6 +45,12 @@ pub(crate) struct Shots {
     pending: bool,
     /// The last one failed, and that was said.
     failing: bool,
+    /// So did the last frame for who looks on.
+    unseen: bool,
+    /// The last capture could not be looked through for windows, and that was said.
+    blind: bool,
+    /// Somebody looks on, and how often a second something new may come.
+    watched: Option<u32>,
 }
 
 impl Shots {
@@ -57,11 +62,18 @@ impl Shots {
             next: None,
             pending: false,
             failing: false,
+            unseen: false,
+            blind: false,
+            watched: None,
         }
     }
 
-    pub(crate) fn open(&mut self, place: Place) -> std::io::Result<()> {
-        self.display = Some(Display::open(place)?);
+    pub(crate) fn open(&mut self, place: Place, pause: Option<ScreenPause>) -> std::io::Result<()> {
+        let mut display = Display::open(place, self.when.format, self.when.masks.clone(), pause)?;
+        if let Some(most_per_second) = self.watched {
+            display.watch(most_per_second);
+        }
+        self.display = Some(display);
         Ok(())
     }
 
@@ -87,7 +99,8 @@ impl Shots {
             && self
                 .display
                 .as_ref()
-                .is_some_and(|display| display.ask(shot));
+                // After a failure the last one may be nowhere: then also the same again.
+                .is_some_and(|display| display.ask(shot, shot == Shot::Interval && !self.failing));
         self.pending |= asked && shot == Shot::Interval;
         asked
     }
@@ -99,6 +112,48 @@ impl Shots {
         let first = failed && !self.failing;
         self.failing = failed;
         first
+    }
+
+    /// Somebody looks on, when the order allows that; also before there is a display.
+    pub(crate) fn watch(&mut self, most_per_second: u32) {
+        if !self.when.live_view {
+            return;
+        }
+        self.watched = Some(most_per_second);
+        if let Some(display) = &mut self.display {
+            display.watch(most_per_second);
+        }
+    }
+
+    pub(crate) fn shown(&self) {
+        self.display.iter().for_each(Display::shown);
+    }
+
+    pub(crate) fn unwatch(&mut self) {
+        if self.watched.take().is_some() {
+            self.display.iter().for_each(Display::unwatch);
+        }
+    }
+
+    pub(crate) fn is_for_now(&mut self, screen: &Screen) -> bool {
+        self.unseen = false;
+        let display = self.display.as_ref();
+        display.is_some_and(|display| display.is_for_now(screen))
+    }
+
+    /// There was no frame. True when it is the first of a row.
+    pub(crate) fn unseen(&mut self) -> bool {
+        !std::mem::replace(&mut self.unseen, true)
+    }
+
+    /// Whether this capture is the first of a row that is masked as a whole.
+    pub(crate) fn is_newly_blind(&mut self, blind: bool) -> bool {
+        !std::mem::replace(&mut self.blind, blind) && blind
+    }
+
+    /// From now on nothing is captured, or it is again.
+    pub(crate) fn pause(&self, pause: Option<ScreenPause>) {
+        self.display.iter().for_each(|display| display.pause(pause));
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
@@ -120,9 +175,10 @@ impl Shots {
         }
     }
 
-    /// The bot is gone: no more.
+    /// The bot is gone: no more, and what was seen is overwritten.
     pub(crate) fn stop(&mut self) {
         self.next = None;
+        self.display = None;
     }
 
     fn interval(&self) -> Option<Duration> {

@@ -2,9 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use privsep::attendant::{Begin, FromAttendant};
 use spool::LaneDir;
+use sys::clock::boottime;
 
 use super::Attendant;
 use crate::artifacts::Artifacts;
@@ -15,6 +17,7 @@ use crate::error::StartError;
 use crate::kept::Kept;
 use crate::mask::Needles;
 use crate::output::{Lane, LaneError, Quota, Stream, most_lost};
+use crate::privacy::Privacy;
 use crate::secrets::Secrets;
 use crate::session::{Session, SessionError};
 use crate::shots::Shots;
@@ -35,6 +38,7 @@ impl Attendant {
         let lane = lane(&spool, &begin)?;
         let blobs = Blobs::open(&spool)?;
         let kept = Kept::load(&spool)?;
+        let privacy = privacy(&begin, &kept, boottime());
         let doorbell = Doorbell::listen(sockets, begin.robotd_uid).map_err(StartError::Doorbell)?;
         session.say(&FromAttendant::Ready {
             epoch: lane.epoch(),
@@ -57,12 +61,27 @@ impl Attendant {
             artifacts: Artifacts::new(begin.artifact_bytes, kept.artifacts.clone()),
             blobs,
             kept,
+            privacy,
+            paused: None,
+            not_taken: 0,
             shots: Shots::new(screenshots),
             doorbell,
             replies: Vec::new(),
             give_up_at: None,
         })
     }
+}
+
+/// What the bot knows it may be showing, and what it wanted to hide it may not have put away.
+fn privacy(begin: &Begin, kept: &Kept, now: Duration) -> Privacy {
+    let mut privacy = Privacy::new(begin.screenshots.secret_pause_ms);
+    if !begin.given.is_empty() {
+        privacy.secret_given(now);
+    }
+    if let Some(until) = kept.private_until_ms {
+        privacy.ask(Duration::from_millis(until));
+    }
+    privacy
 }
 
 fn lane(spool: &OwnedFd, begin: &Begin) -> Result<Lane, LaneError> {

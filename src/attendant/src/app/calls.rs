@@ -81,6 +81,7 @@ impl Attendant {
             Request::Param { name } => self.param(&name),
             Request::Params {} => Some(Ok(json!({ "params": self.params }))),
             Request::Screenshot {} => self.screenshot(connection),
+            Request::Privacy { on, seconds } => Some(self.set_privacy(on, seconds)),
         }
     }
 

@@ -1,12 +1,14 @@
 //! The attendant: one thread, one loop.
 //!
 //! `begin` builds all parts. Each turn waits for something (`wait`), does what it is about
-//! (`told` by the session, `calls` of the bot, output), and then writes what has come to be
+//! (`told` by the session, `calls` of the bot, output, `pictures`), and then writes what has come to be
 //! written, and `replies` says so. `finish` ends the lane.
 
 mod begin;
 mod calls;
 mod finish;
+mod pauses;
+mod pictures;
 mod replies;
 mod told;
 mod turn;
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use privsep::attendant::ToAttendant;
 use serde_json::{Map, Value};
+use wire::v1::ScreenPause;
 
 use crate::artifacts::Artifacts;
 use crate::blobs::Blobs;
@@ -28,6 +31,7 @@ use crate::harden::harden;
 use crate::kept::Kept;
 use crate::mask::Needles;
 use crate::output::{Lane, Quota, Stream};
+use crate::privacy::Privacy;
 use crate::secrets::Secrets;
 use crate::session::{Session, SessionError};
 use crate::shots::Shots;
@@ -58,6 +62,10 @@ pub(crate) struct Attendant {
     blobs: Blobs,
     kept: Kept,
     shots: Shots,
+    privacy: Privacy,
+    /// Why nothing is captured, as the display was told last, and the pictures that there are not.
+    paused: Option<ScreenPause>,
+    not_taken: u32,
     doorbell: Doorbell,
     replies: Vec<Reply>,
     /// The lane is to be ended as soon as all is read and written, by then at the latest.

@@ -8,21 +8,17 @@ use privsep::attendant::{FromAttendant, ToAttendant};
 use serde_json::{Value, json};
 use sys::clock::boottime;
 use sys::memfd::{self, read_sealed};
-use wire::v1::{Screenshot, record::Body};
+use wire::v1::record::Body;
 use zeroize::Zeroizing;
 
 use super::replies::Reply;
 use super::turn::unix_nano;
 use super::{Attendant, Next};
 use crate::artifacts::{Giver, Taken};
-use crate::display::{DisplayError, Picture, Place, Seen};
+use crate::display::Place;
 use crate::explain;
 use crate::mask::{MAX_SECRET, NotMaskable, mask};
 use crate::session::{SessionError, Told};
-use crate::shots::Shot;
-
-/// PNG, whatever the display.
-const MEDIA_TYPE: &str = "image/png";
 
 impl Attendant {
     pub(super) fn listen_to_the_session(&mut self) -> Result<Next, SessionError> {
@@ -69,97 +65,6 @@ impl Attendant {
         Ok(Next::GoOn)
     }
 
-    fn open_display(&mut self, place: Place) -> Result<(), SessionError> {
-        match self.shots.open(place) {
-            Ok(()) => Ok(()),
-            Err(error) => self.display_failed(&error.into()),
-        }
-    }
-
-    fn display_failed(&self, error: &DisplayError) -> Result<(), SessionError> {
-        self.session.say(&FromAttendant::DisplayFailed(Refusal::new(
-            "DISPLAY_FAILED",
-            explain(error),
-        )))
-    }
-
-    fn picture_the_failure(&mut self) -> Result<(), SessionError> {
-        if self.shots.ask(Shot::Failure) {
-            Ok(())
-        } else {
-            self.session.say(&FromAttendant::FailureTaken)
-        }
-    }
-
-    /// What the display's thread has brought.
-    pub(super) fn look_at_the_display(&mut self) -> Result<(), SessionError> {
-        while let Some(seen) = self.shots.display().and_then(crate::display::Display::next) {
-            match seen {
-                Seen::Connected(Ok(())) => {
-                    if !self.shots.connected() {
-                        self.session.say(&FromAttendant::DisplayConnected)?;
-                    }
-                }
-                Seen::Connected(Err(error)) => self.display_failed(&error)?,
-                Seen::Taken(shot, outcome) => self.taken(shot, outcome),
-            }
-        }
-        Ok(())
-    }
-
-    fn taken(&mut self, shot: Shot, outcome: Result<Picture, DisplayError>) {
-        let failed = |error: DisplayError| Refusal::new("SCREENSHOT_FAILED", explain(&error));
-        let kept = outcome
-            .map_err(failed)
-            .and_then(|picture| self.keep_picture(shot, &picture));
-        if self.shots.done(shot, kept.is_err())
-            && let Err(refusal) = &kept
-        {
-            crate::error::note(refusal);
-        }
-        match shot {
-            Shot::Failure => self
-                .replies
-                .push(Reply::Session(FromAttendant::FailureTaken)),
-            Shot::Bot(connection) => {
-                let answer = kept.map(|picture| {
-                    json!({ "seq": picture.seq, "width": picture.width, "height": picture.height })
-                });
-                self.replies.push(Reply::Bot(connection, answer));
-            }
-            Shot::Start => self
-                .replies
-                .push(Reply::Session(FromAttendant::DisplayConnected)),
-            Shot::Interval | Shot::Request => {}
-        }
-    }
-
-    fn keep_picture(&mut self, shot: Shot, picture: &Picture) -> Result<Screenshot, Refusal> {
-        let failed = |error: &dyn std::error::Error| Refusal::new("SPOOL_FAILED", explain(error));
-        let blob = self
-            .blobs
-            .keep(&picture.png)
-            .map_err(|error| failed(&error))?;
-        // The number is used up before the record exists: after a crash it does not come twice.
-        self.kept.screenshots += 1;
-        self.kept
-            .store(&self.spool)
-            .map_err(|error| failed(&error))?;
-        let record = Screenshot {
-            sha256: blob.sha256.0.to_vec().into(),
-            size_bytes: blob.bytes,
-            media_type: MEDIA_TYPE.to_owned(),
-            seq: self.kept.screenshots,
-            reason: shot.reason().into(),
-            width: picture.width,
-            height: picture.height,
-            masked: Vec::new(),
-        };
-        self.lane
-            .push(unix_nano(), Body::Screenshot(record.clone()));
-        Ok(record)
-    }
-
     fn collect(&mut self, name: &[u8], file: OwnedFd) -> Result<(), SessionError> {
         let (name, _) = mask(&self.needles, name);
         match self.artifacts.offer(Giver::Session, name, file) {
@@ -193,7 +98,12 @@ impl Attendant {
         match self.register(value) {
             Ok(value) => {
                 self.secrets.masked(name);
-                for connection in self.secrets.arrived(name) {
+                let waiting = self.secrets.arrived(name);
+                if !waiting.is_empty() {
+                    // Before the bot has it and can show it.
+                    self.pause_for_a_secret();
+                }
+                for connection in waiting {
                     self.bot.answer_secret(connection, &value);
                 }
             }

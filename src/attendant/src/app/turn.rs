@@ -50,6 +50,9 @@ impl Attendant {
             self.write()?;
             self.reply()?;
             self.end_if_all_is_read()?;
+            if !self.doorbell.watches() {
+                self.shots.unwatch();
+            }
             self.doorbell.flush(
                 self.lane.epoch(),
                 self.lane.last_seq(),
@@ -109,7 +112,10 @@ impl Attendant {
             Some(ToAttendant::Screenshot) => {
                 self.shots.ask(Shot::Request);
             }
-            Some(ToAttendant::Watch { .. } | ToAttendant::Shown | ToAttendant::Unwatch) | None => {}
+            Some(ToAttendant::Watch { most_per_second }) => self.shots.watch(most_per_second),
+            Some(ToAttendant::Shown) => self.shots.shown(),
+            // As when the connection ends, which is looked at each turn.
+            Some(ToAttendant::Unwatch) | None => {}
         }
     }
 
@@ -125,6 +131,7 @@ impl Attendant {
         if due(self.cut_at) {
             self.cut_lines();
         }
+        self.heed_privacy(now);
         let blobs = &self.blobs;
         self.shots
             .on_time(now, || blobs.waiting().unwrap_or(u64::MAX));

@@ -89,6 +89,7 @@ impl Attendant {
             self.cut_at,
             self.shots.next_deadline(),
             self.secrets.next_deadline(),
+            self.privacy.next_deadline(),
             self.give_up_at,
         ];
         let now = boottime();

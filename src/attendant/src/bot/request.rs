@@ -11,6 +11,8 @@ use serde_json::Value;
 use wire::v1::AlertLevel;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::privacy::MOST_SECONDS;
+
 /// Largest name of anything in a request.
 const MAX_NAME: usize = 255;
 
@@ -54,6 +56,11 @@ pub(crate) enum Request {
     },
     Params {},
     Screenshot {},
+    Privacy {
+        on: bool,
+        #[serde(default)]
+        seconds: Option<u32>,
+    },
 }
 
 /// syslog's severities that a program has a use for.
@@ -136,6 +143,16 @@ impl Request {
                     "a tag's name and value have at most {MAX_TAG} bytes each"
                 ))
             }
+            Self::Privacy {
+                on: false,
+                seconds: Some(_),
+            } => refuse("privacy that ends has no seconds".to_owned()),
+            Self::Privacy {
+                seconds: Some(seconds),
+                ..
+            } if !(1..=MOST_SECONDS).contains(seconds) => refuse(format!(
+                "privacy lasts 1 to {MOST_SECONDS} seconds, not {seconds}"
+            )),
             _ => Ok(()),
         }
     }
@@ -196,6 +213,9 @@ mod tests {
             r#"{"call":"param","name":"month"}"#,
             r#"{"call":"params"}"#,
             r#"{"call":"screenshot"}"#,
+            r#"{"call":"privacy","on":true}"#,
+            r#"{"call":"privacy","on":true,"seconds":3600}"#,
+            r#"{"call":"privacy","on":false}"#,
         ] {
             assert!(Request::parse(line.as_bytes()).is_ok(), "{line}");
         }
@@ -213,6 +233,13 @@ mod tests {
             r#"{"call":"log","message":"m","x":1}"#,
         ] {
             assert_eq!(code(line), "REQUEST_MALFORMED", "{line}");
+        }
+        for line in [
+            r#"{"call":"privacy","on":true,"seconds":0}"#,
+            r#"{"call":"privacy","on":true,"seconds":3601}"#,
+            r#"{"call":"privacy","on":false,"seconds":5}"#,
+        ] {
+            assert_eq!(code(line), "REQUEST_OUT_OF_RANGE", "{line}");
         }
         let name = "n".repeat(256);
         assert_eq!(

@@ -1,34 +1,36 @@
-//! The few requests that a picture needs.
+//! The conversation with the server: requests, replies and events. Requests may be sent ahead: their replies are then taken in their order.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use super::setup::Screen;
 use super::wire::{DisplayError, Wire};
-
-const QUERY_EXTENSION: u8 = 98;
-const GET_GEOMETRY: u8 = 14;
-const GET_IMAGE: u8 = 73;
-const SHM_QUERY_VERSION: u8 = 0;
-const SHM_DETACH: u8 = 2;
-const SHM_GET_IMAGE: u8 = 4;
-const SHM_ATTACH_FD: u8 = 6;
-const Z_PIXMAP: u8 = 2;
 
 /// Events that we did not ask for (the keyboard's map changed) and that may stand between us and
 /// a reply. A server that sends more is up to something.
 const MAX_EVENTS: usize = 10_000;
 
-/// Where on the screen, and how much.
+/// Requests are sent when so many bytes of them have come together.
+const AHEAD: usize = 16 * 1024;
+
+/// A request that will be replied to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Area {
-    pub(super) y: u16,
-    pub(super) width: u16,
-    pub(super) height: u16,
+#[must_use]
+pub(super) struct Asked(u16);
+
+/// A reply's 32 bytes, and what is behind them.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) head: [u8; 32],
+    pub(super) rest: Vec<u8>,
 }
 
-impl Area {
-    pub(super) fn bytes(self) -> usize {
-        4 * usize::from(self.width) * usize::from(self.height)
+impl Reply {
+    pub(super) fn u16(&self, at: usize) -> u16 {
+        u16_at(&self.head, at)
+    }
+
+    pub(super) fn u32(&self, at: usize) -> u32 {
+        u32_at(&self.head, at)
     }
 }
 
@@ -38,6 +40,12 @@ pub(super) struct Client {
     pub(super) wire: Wire,
     screen: Screen,
     sent: u16,
+    next_id: u32,
+    /// Requests that are not sent yet.
+    ahead: Vec<u8>,
+    /// The event that says that something was drawn, and the request from which on it counts.
+    damage: Option<(u8, Asked)>,
+    damaged: bool,
 }
 
 impl Client {
@@ -46,6 +54,10 @@ impl Client {
             wire,
             screen,
             sent: 0,
+            next_id: screen.first_id,
+            ahead: Vec::new(),
+            damage: None,
+            damaged: false,
         }
     }
 
@@ -53,142 +65,124 @@ impl Client {
         self.screen
     }
 
-    /// Width and height of the root window now.
-    pub(super) fn size(&mut self) -> Result<(u16, u16), DisplayError> {
-        let reply = self.ask(&[GET_GEOMETRY, 0], &self.screen.root.to_le_bytes())?;
-        if reply[1] != self.screen.depth {
-            return Err(DisplayError::Protocol(
-                "the root window's depth has changed",
-            ));
-        }
-        Ok((u16_at(&reply, 16), u16_at(&reply, 18)))
+    /// An id for something of ours.
+    pub(super) fn new_id(&mut self) -> u32 {
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        id
     }
 
-    /// The opcode of MIT-SHM, if the server has it in a version that takes descriptors.
-    pub(super) fn shared_memory(&mut self) -> Result<Option<u8>, DisplayError> {
-        const NAME: &[u8; 8] = b"MIT-SHM\0";
-        let reply = self.ask(&[QUERY_EXTENSION, 0], &[&[7, 0, 0, 0], &NAME[..]].concat())?;
-        let (present, opcode) = (reply[8], reply[9]);
-        if present == 0 {
-            return Ok(None);
+    /// A request; it is sent with the next reply that is waited for.
+    pub(super) fn post(&mut self, head: &[u8; 2], body: &[u8]) -> Result<Asked, DisplayError> {
+        self.sent = self.sent.wrapping_add(1);
+        self.ahead.extend_from_slice(&request(head, body));
+        if self.ahead.len() >= AHEAD {
+            self.send_ahead()?;
         }
-        let version = self.ask(&[opcode, SHM_QUERY_VERSION], &[])?;
-        Ok(((u16_at(&version, 8), u16_at(&version, 10)) >= (1, 2)).then_some(opcode))
+        Ok(Asked(self.sent))
     }
 
-    /// Lets the server write into this memory.
-    pub(super) fn attach(
+    /// A request without a reply that a descriptor belongs to.
+    pub(super) fn send_with(
         &mut self,
-        opcode: u8,
-        segment: u32,
-        memory: &OwnedFd,
+        head: &[u8; 2],
+        body: &[u8],
+        fd: BorrowedFd<'_>,
     ) -> Result<(), DisplayError> {
-        let body = [&segment.to_le_bytes()[..], &[0; 4]].concat();
-        let request = request(&[opcode, SHM_ATTACH_FD], &body);
+        self.send_ahead()?;
         self.sent = self.sent.wrapping_add(1);
-        self.wire.write_with(&request, Some(memory.as_fd()))
+        self.wire.write_with(&request(head, body), Some(fd))
     }
 
-    pub(super) fn detach(&mut self, opcode: u8, segment: u32) -> Result<(), DisplayError> {
-        let request = request(&[opcode, SHM_DETACH], &segment.to_le_bytes());
-        self.sent = self.sent.wrapping_add(1);
-        self.wire.write(&request)
+    pub(super) fn send_ahead(&mut self) -> Result<(), DisplayError> {
+        self.wire.write(&self.ahead)?;
+        self.ahead.clear();
+        Ok(())
     }
 
-    /// The area into the memory.
-    pub(super) fn picture_into(
-        &mut self,
-        opcode: u8,
-        segment: u32,
-        area: Area,
-    ) -> Result<(), DisplayError> {
-        let mut body = self.screen.root.to_le_bytes().to_vec();
-        body.extend_from_slice(&placed(area));
-        body.extend_from_slice(&u32::MAX.to_le_bytes());
-        body.extend_from_slice(&[Z_PIXMAP, 0, 0, 0]);
-        body.extend_from_slice(&segment.to_le_bytes());
-        body.extend_from_slice(&0_u32.to_le_bytes());
-        let reply = self.ask(&[opcode, SHM_GET_IMAGE], &body)?;
-        if reply[1] == self.screen.depth && u32_at(&reply, 12) as usize == area.bytes() {
-            Ok(())
-        } else {
-            Err(DisplayError::Protocol(
-                "a picture has another size than was asked for",
-            ))
+    /// A reply with at most so many bytes behind its 32.
+    pub(super) fn reply(&mut self, asked: Asked, most: usize) -> Result<Reply, DisplayError> {
+        let head = self.head(asked)?;
+        let length = 4 * u64::from(u32_at(&head, 4));
+        if length > most as u64 {
+            return Err(DisplayError::Protocol("a reply is longer than it may be"));
         }
+        let mut rest = vec![0; usize::try_from(length).unwrap_or(0)];
+        self.wire.read(&mut rest)?;
+        Ok(Reply { head, rest })
     }
 
-    /// The area over the socket.
-    pub(super) fn picture(&mut self, area: Area, pixels: &mut [u8]) -> Result<(), DisplayError> {
-        let mut body = self.screen.root.to_le_bytes().to_vec();
-        body.extend_from_slice(&placed(area));
-        body.extend_from_slice(&u32::MAX.to_le_bytes());
-        self.send(&[GET_IMAGE, Z_PIXMAP], &body)?;
-        let reply = self.reply()?;
-        if reply[1] != self.screen.depth || 4 * u64::from(u32_at(&reply, 4)) != pixels.len() as u64
-        {
-            return Err(DisplayError::Protocol(
-                "a picture has another size than was asked for",
-            ));
-        }
-        self.wire.read(pixels)
-    }
-
-    /// A request whose reply has nothing behind its 32 bytes.
-    fn ask(&mut self, head: &[u8; 2], body: &[u8]) -> Result<[u8; 32], DisplayError> {
-        self.send(head, body)?;
-        let reply = self.reply()?;
-        if u32_at(&reply, 4) == 0 {
-            Ok(reply)
-        } else {
-            Err(DisplayError::Protocol("a reply is longer than it may be"))
-        }
-    }
-
-    fn send(&mut self, head: &[u8; 2], body: &[u8]) -> Result<(), DisplayError> {
-        self.sent = self.sent.wrapping_add(1);
-        self.wire.write(&request(head, body))
-    }
-
-    fn reply(&mut self) -> Result<[u8; 32], DisplayError> {
-        const GENERIC_EVENT: u8 = 35;
+    /// The 32 bytes of a reply; what is behind them is to be read.
+    pub(super) fn head(&mut self, asked: Asked) -> Result<[u8; 32], DisplayError> {
+        self.send_ahead()?;
         for _ in 0..MAX_EVENTS {
             let mut packet = [0; 32];
             self.wire.read(&mut packet)?;
             match packet[0] {
-                0 if u16_at(&packet, 2) == self.sent => {
+                0 if u16_at(&packet, 2) == asked.0 => {
                     return Err(DisplayError::Request(packet[1]));
                 }
-                1 if u16_at(&packet, 2) == self.sent => return Ok(packet),
+                1 if u16_at(&packet, 2) == asked.0 => return Ok(packet),
                 1 => return Err(DisplayError::Protocol("a reply to nothing that was asked")),
-                kind if kind & 0x7f == GENERIC_EVENT => {
-                    return Err(DisplayError::Protocol("an event of no kind"));
-                }
-                // An event, or the error of an earlier request that had no reply: what builds on it
-                // fails as well.
-                _ => {}
+                _ => self.event(&packet)?,
             }
         }
-        Err(DisplayError::Protocol("events without an end"))
+        Err(ENDLESS)
+    }
+
+    /// Reads the events that are there now.
+    pub(super) fn events(&mut self) -> Result<(), DisplayError> {
+        for _ in 0..MAX_EVENTS {
+            if !self.wire.has_something()? {
+                return Ok(());
+            }
+            let mut packet = [0; 32];
+            self.wire.read(&mut packet)?;
+            if packet[0] == 1 {
+                return Err(DisplayError::Protocol("a reply to nothing that was asked"));
+            }
+            self.event(&packet)?;
+        }
+        Err(ENDLESS)
+    }
+
+    /// An event, or the error of an earlier request that had no reply: what builds on that fails
+    /// as well.
+    fn event(&mut self, packet: &[u8; 32]) -> Result<(), DisplayError> {
+        const GENERIC_EVENT: u8 = 35;
+        let kind = packet[0] & 0x7f;
+        if kind == GENERIC_EVENT {
+            return Err(DisplayError::Protocol("an event of no kind"));
+        }
+        if let Some((event, Asked(since))) = self.damage {
+            // Numbers wrap around.
+            let age = u16_at(packet, 2).wrapping_sub(since);
+            self.damaged |= kind == event && age <= u16::MAX / 2;
+        }
+        Ok(())
+    }
+
+    /// This event says that something was drawn; those before this request have been heeded.
+    pub(super) fn heed(&mut self, event: u8, since: Asked) {
+        (self.damage, self.damaged) = (Some((event, since)), false);
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged
     }
 }
+
+const ENDLESS: DisplayError = DisplayError::Protocol("events without an end");
 
 fn request(head: &[u8; 2], body: &[u8]) -> Vec<u8> {
     let words = u16::try_from(1 + body.len() / 4).unwrap_or(u16::MAX);
     [&head[..], &words.to_le_bytes(), body].concat()
 }
 
-fn placed(area: Area) -> Vec<u8> {
-    [0, area.y, area.width, area.height]
-        .iter()
-        .flat_map(|number| number.to_le_bytes())
-        .collect()
-}
-
 fn u16_at(bytes: &[u8; 32], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
-fn u32_at(bytes: &[u8; 32], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8; 32], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

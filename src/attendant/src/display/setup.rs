@@ -1,5 +1,6 @@
 //! The beginning of an X connection: who we are, and what the screen is like.
 
+use super::pixel::PixelFormat;
 use super::wire::{DisplayError, Wire};
 
 /// What is needed of a screen.
@@ -9,15 +10,7 @@ pub(super) struct Screen {
     pub(super) depth: u8,
     /// First id that this client may give to something.
     pub(super) first_id: u32,
-    pub(super) pixel: Pixel,
-}
-
-/// Where the colours lie in the four bytes of a pixel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pixel {
-    pub(super) red: usize,
-    pub(super) green: usize,
-    pub(super) blue: usize,
+    pub(super) format: PixelFormat,
 }
 
 const COOKIE_NAME: &[u8] = b"MIT-MAGIC-COOKIE-1";
@@ -92,26 +85,17 @@ fn screen(body: &[u8]) -> Result<Screen, DisplayError> {
     }
     let screen = words.take(40)?;
     let (root, depth, root_visual) = (u32_at(screen, 0), screen[38], u32_at(screen, 32));
-    let four_bytes = formats
+    let layout = formats
         .chunks_exact(8)
-        .any(|format| format[0] == depth && format[1] == 32);
-    if !four_bytes {
-        return Err(DisplayError::Unsupported(format!(
-            "depth {depth} has not 32 bits per pixel"
-        )));
-    }
+        .find(|format| format[0] == depth)
+        .ok_or(DisplayError::Protocol("the screen's depth has no format"))?;
+    let (bits, pad) = (layout[1], layout[2]);
     let masks = masks(&mut words, usize::from(screen[39]), root_visual)?;
-    let [red, green, blue] = masks.map(|mask| byte_of(mask, big_endian));
-    let pixel = Pixel {
-        red: red?,
-        green: green?,
-        blue: blue?,
-    };
     Ok(Screen {
         root,
         depth,
         first_id,
-        pixel,
+        format: PixelFormat::new(bits, pad, masks, big_endian)?,
     })
 }
 
@@ -129,27 +113,11 @@ fn masks(words: &mut Words<'_>, depths: usize, root_visual: u32) -> Result<[u32;
     ))
 }
 
-/// Which of a pixel's bytes holds the colour of this mask.
-fn byte_of(mask: u32, big_endian: bool) -> Result<usize, DisplayError> {
-    let byte = (0..4).find(|byte| mask == 0xff << (8 * byte));
-    let byte =
-        byte.ok_or_else(|| DisplayError::Unsupported(format!("a colour has the mask {mask:#x}")))?;
-    Ok(if big_endian { 3 - byte } else { byte })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn a_mask_that_is_no_byte_is_not_guessed_at() {
-        assert_eq!(byte_of(0xff_0000, false).unwrap(), 2);
-        assert_eq!(byte_of(0xff_0000, true).unwrap(), 1);
-        assert!(byte_of(0xf800, false).is_err());
-        assert!(byte_of(0, false).is_err());
-    }
 
     proptest! {
         #[test]

@@ -126,6 +126,16 @@ impl Wire {
         Ok(())
     }
 
+    /// Whether a read would bring something now.
+    pub(super) fn has_something(&self) -> Result<bool, DisplayError> {
+        let ready = wait(&mut [Watch::readable(&self.socket)], Some(Duration::ZERO));
+        Ok(ready.map_err(io::Error::other)? > 0)
+    }
+
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
     fn wait_for(&self, watch: Watch<'_>) -> Result<(), DisplayError> {
         let left = self.deadline.saturating_sub(boottime());
         match wait(&mut [watch], Some(left)) {

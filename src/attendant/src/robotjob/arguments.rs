@@ -21,6 +21,9 @@ robotjob: what a bot tells its job, and what it asks it for
   robotjob param NAME                          print one of the job's parameters
   robotjob params                              print all of them as JSON
   robotjob screenshot                          take a picture of the screen
+  robotjob privacy on [--seconds N]            no pictures of the screen from now on, for N seconds at
+                                               most (1 to 3600, 300 if not said), and no live view
+  robotjob privacy off                         capture goes on, also after a credential
 
 The job is found by $ROBOT_SOCKET. Exit codes are those of sysexits(3): 64 asked wrongly,
 65 and 66 input, 69 no job here, 75 try again, 77 refused.
@@ -57,6 +60,10 @@ pub(crate) enum Command {
     },
     Params,
     Screenshot,
+    Privacy {
+        on: bool,
+        seconds: Option<u32>,
+    },
 }
 
 /// Where a text comes from.
@@ -83,6 +90,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Command, Failure> {
         "log" | "alert" => &["--level"],
         "error" => &["--kind", "--stack-file", "--tag"],
         "artifact" => &["--name"],
+        "privacy" => &["--seconds"],
         "credential" | "param" | "params" | "screenshot" => &[],
         _ => return Err(usage(&format!("{verb:?} is no command"))),
     };
@@ -142,6 +150,10 @@ fn command(verb: &str, mut arguments: Arguments) -> Result<Command, Failure> {
             name: arguments.word("a name")?,
         },
         "params" => Command::Params,
+        "privacy" => Command::Privacy {
+            on: arguments.on_or_off()?,
+            seconds: arguments.number("--seconds")?,
+        },
         _ => Command::Screenshot,
     };
     match arguments.words.first() {
@@ -190,6 +202,22 @@ impl Arguments {
         Ok(self
             .path(option)?
             .map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    fn number(&mut self, option: &str) -> Result<Option<u32>, Failure> {
+        let number = |text: String| {
+            let wrong = |_| usage(&format!("{option} needs a number, not {text:?}"));
+            text.parse().map_err(wrong)
+        };
+        self.option(option)?.map(number).transpose()
+    }
+
+    fn on_or_off(&mut self) -> Result<bool, Failure> {
+        match self.word("on or off")?.as_str() {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            other => Err(usage(&format!("privacy is on or off, not {other:?}"))),
+        }
     }
 
     fn tags(&mut self) -> Result<BTreeMap<String, String>, Failure> {
@@ -297,6 +325,20 @@ mod tests {
             Command::Credential { name: "erp".into() }
         );
         assert_eq!(parsed("params").unwrap(), Command::Params);
+        assert_eq!(
+            parsed("privacy on --seconds 20").unwrap(),
+            Command::Privacy {
+                on: true,
+                seconds: Some(20)
+            }
+        );
+        assert_eq!(
+            parsed("privacy off").unwrap(),
+            Command::Privacy {
+                on: false,
+                seconds: None
+            }
+        );
     }
 
     #[test]
@@ -310,6 +352,9 @@ mod tests {
             ("error --tag ab x", "KEY=VALUE"),
             ("credential", "a name is missing"),
             ("credential a b", "\"b\" is one argument too many"),
+            ("privacy", "on or off is missing"),
+            ("privacy please", "privacy is on or off, not \"please\""),
+            ("privacy on --seconds x", "--seconds needs a number"),
             ("screenshot now", "\"now\" is one argument too many"),
             ("log --level a --level b x", "--level is given twice"),
         ] {

@@ -65,6 +65,10 @@ pub(crate) fn execute(command: Command) -> Result<(), Failure> {
             print(format!("{params}\n").as_bytes())
         }
         Command::Screenshot => done(&mut job, &json!({ "call": "screenshot" })),
+        Command::Privacy { on, seconds } => done(
+            &mut job,
+            &json!({ "call": "privacy", "on": on, "seconds": seconds }),
+        ),
     }
 }
 

@@ -61,9 +61,8 @@ impl Failure {
             Self::Conversation(_) | Self::Output(_) => IO,
             Self::Answer => PROTOCOL,
             Self::Refused { code, .. } => match code.as_str() {
-                "SECRET_UNAVAILABLE" | "SPOOL_FULL" | "NO_SCREENSHOT" | "SCREENSHOT_FAILED" => {
-                    TRY_AGAIN
-                }
+                "SECRET_UNAVAILABLE" | "SPOOL_FULL" | "NO_SCREENSHOT" | "SCREENSHOT_FAILED"
+                | "SCREENSHOT_PAUSED" => TRY_AGAIN,
                 "PARAM_UNKNOWN" | "ARTIFACT_NOT_READABLE" => NO_INPUT,
                 code if code.starts_with("REQUEST_") || code.starts_with("ARTIFACT_") => DATA,
                 _ => NOT_PERMITTED,

@@ -6,6 +6,13 @@
 mod calls;
 mod display;
 mod lane;
+mod live;
+mod masks;
 mod output;
+mod privacy;
 mod rig;
 mod secrets;
+mod stills;
+mod viewer;
+mod x;
+mod xvfb;

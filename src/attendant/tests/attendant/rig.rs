@@ -153,14 +153,12 @@ impl Rig {
 
     pub(crate) fn robotd(&self) -> Robotd {
         let path = self.folder.path().join("sockets/attendant.sock");
-        let socket = Seqpacket::connect(&path).unwrap();
-        socket
-            .send(&encode(&doorbell::ToAttendant::Subscribe).unwrap(), &[])
-            .unwrap();
-        Robotd {
-            socket,
+        let robotd = Robotd {
+            socket: Seqpacket::connect(&path).unwrap(),
             last_seq: 0,
-        }
+        };
+        robotd.say(&doorbell::ToAttendant::Subscribe);
+        robotd
     }
 
     /// Runs robotjob as the bot does.
@@ -201,13 +199,27 @@ pub(crate) struct Robotd {
 
 impl Robotd {
     pub(crate) fn hear(&self) -> doorbell::FromAttendant {
+        self.hear_with_fds().0
+    }
+
+    pub(crate) fn hear_with_fds(&self) -> (doorbell::FromAttendant, Vec<OwnedFd>) {
         let mut buffer = vec![0; MAX_PACKET];
         let received = self
             .socket
             .recv_within(&mut buffer, PATIENCE)
             .unwrap()
             .expect("the doorbell is closed");
-        decode(&buffer[..received.len]).unwrap()
+        (decode(&buffer[..received.len]).unwrap(), received.fds)
+    }
+
+    pub(crate) fn say(&self, message: &doorbell::ToAttendant) {
+        self.socket.send(&encode(message).unwrap(), &[]).unwrap();
+    }
+
+    /// Asks for a picture and waits until the lane has grown by that.
+    pub(crate) fn picture(&mut self) {
+        self.say(&doorbell::ToAttendant::Screenshot);
+        self.wait_for(self.last_seq + 1);
     }
 
     /// Until the lane has so many records.

@@ -1,0 +1,163 @@
+//! How an X server's pixels lie in memory, and what colours they are.
+
+use super::wire::DisplayError;
+
+/// The layout of a picture as the server hands it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PixelFormat {
+    /// Bytes of a pixel: 2 or 4.
+    pub(super) bytes: usize,
+    /// A row is filled up to so many bytes.
+    pad: usize,
+    big_endian: bool,
+    red: Channel,
+    green: Channel,
+    blue: Channel,
+}
+
+/// The bits of a pixel that are one colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Channel {
+    shift: u32,
+    /// 1 to 8.
+    bits: u32,
+}
+
+impl PixelFormat {
+    /// Bits of a pixel and of a row's unit, and the masks of red, green and blue.
+    pub(super) fn new(
+        bits: u8,
+        pad: u8,
+        masks: [u32; 3],
+        big_endian: bool,
+    ) -> Result<Self, DisplayError> {
+        if !matches!(bits, 16 | 32) || !matches!(pad, 8 | 16 | 32) {
+            let what = format!("{bits} bits per pixel, rows in units of {pad}");
+            return Err(DisplayError::Unsupported(what));
+        }
+        let [red, green, blue] = masks.map(|mask| Channel::of(mask, bits.into()));
+        Ok(Self {
+            bytes: usize::from(bits / 8),
+            pad: usize::from(pad / 8),
+            big_endian,
+            red: red?,
+            green: green?,
+            blue: blue?,
+        })
+    }
+
+    /// Bytes from one row to the next.
+    pub(super) fn stride(&self, width: usize) -> usize {
+        (width * self.bytes).next_multiple_of(self.pad)
+    }
+
+    /// The colours of these pixels, three bytes each; both are of the same number of pixels.
+    pub(super) fn rgb(&self, pixels: &[u8], colours: &mut [u8]) {
+        if self.is_bgrx() {
+            // What every server on this machine's kind of processor has: worth a loop without shifts.
+            for (colour, pixel) in triples(colours).zip(pixels.as_chunks::<4>().0) {
+                *colour = [pixel[2], pixel[1], pixel[0]];
+            }
+        } else if self.bytes == 4 {
+            let value = |pixel: &[u8; 4]| match self.big_endian {
+                true => u32::from_be_bytes(*pixel),
+                false => u32::from_le_bytes(*pixel),
+            };
+            for (colour, pixel) in triples(colours).zip(pixels.as_chunks::<4>().0) {
+                *colour = self.colour(value(pixel));
+            }
+        } else {
+            let value = |pixel: &[u8; 2]| match self.big_endian {
+                true => u16::from_be_bytes(*pixel),
+                false => u16::from_le_bytes(*pixel),
+            };
+            for (colour, pixel) in triples(colours).zip(pixels.as_chunks::<2>().0) {
+                *colour = self.colour(value(pixel).into());
+            }
+        }
+    }
+
+    fn is_bgrx(&self) -> bool {
+        let byte = |shift| Channel { shift, bits: 8 };
+        self.bytes == 4
+            && !self.big_endian
+            && (self.red, self.green, self.blue) == (byte(16), byte(8), byte(0))
+    }
+
+    fn colour(&self, value: u32) -> [u8; 3] {
+        [self.red, self.green, self.blue].map(|channel| channel.of_pixel(value))
+    }
+}
+
+fn triples(colours: &mut [u8]) -> impl Iterator<Item = &mut [u8; 3]> {
+    colours.as_chunks_mut::<3>().0.iter_mut()
+}
+
+impl Channel {
+    /// The one run of bits in this mask. What is none is not guessed at.
+    fn of(mask: u32, pixel_bits: u32) -> Result<Self, DisplayError> {
+        let (shift, bits) = (mask.trailing_zeros(), mask.count_ones());
+        let inside = (1..=8).contains(&bits) && shift + bits <= pixel_bits;
+        if inside && mask >> shift == (1 << bits) - 1 {
+            Ok(Self { shift, bits })
+        } else {
+            let what = format!("a colour has the mask {mask:#x}");
+            Err(DisplayError::Unsupported(what))
+        }
+    }
+
+    /// Stretched to eight bits, so that the brightest is 255.
+    fn of_pixel(self, value: u32) -> u8 {
+        let most = (1_u32 << self.bits) - 1;
+        let own = (value >> self.shift) & most;
+        // At most 255, as `own` is at most `most`.
+        ((own * 255 + most / 2) / most) as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRUE: [u32; 3] = [0xff_0000, 0xff00, 0xff];
+
+    fn colours(format: PixelFormat, pixels: &[u8]) -> Vec<u8> {
+        let mut colours = vec![0; 3 * pixels.len() / format.bytes];
+        format.rgb(pixels, &mut colours);
+        colours
+    }
+
+    #[test]
+    fn colours_come_out_in_the_order_of_a_picture() {
+        let little = PixelFormat::new(32, 32, TRUE, false).unwrap();
+        assert_eq!(
+            colours(little, &[1, 2, 3, 0, 4, 5, 6, 9]),
+            [3, 2, 1, 6, 5, 4]
+        );
+        let big = PixelFormat::new(32, 32, TRUE, true).unwrap();
+        assert_eq!(colours(big, &[0, 3, 2, 1]), [3, 2, 1]);
+        let swapped = PixelFormat::new(32, 32, [0xff, 0xff00, 0xff_0000], false).unwrap();
+        assert_eq!(colours(swapped, &[3, 2, 1, 0]), [3, 2, 1]);
+    }
+
+    #[test]
+    fn sixteen_bits_are_stretched_from_black_to_white() {
+        let format = PixelFormat::new(16, 32, [0xf800, 0x07e0, 0x001f], false).unwrap();
+        assert_eq!(
+            colours(format, &[0, 0, 0xff, 0xff]),
+            [0, 0, 0, 255, 255, 255]
+        );
+        assert_eq!(colours(format, &0xf800_u16.to_le_bytes()), [255, 0, 0]);
+        assert_eq!(colours(format, &0x0010_u16.to_le_bytes()), [0, 0, 132]);
+        assert_eq!((format.stride(3), format.stride(4)), (8, 8));
+    }
+
+    #[test]
+    fn a_mask_that_is_no_run_of_bits_is_not_guessed_at() {
+        for mask in [0, 0x5, 0x1ff, 0x1_0000, u32::MAX] {
+            assert!(PixelFormat::new(16, 32, [0xf800, mask, 0x1f], false).is_err());
+        }
+        assert!(PixelFormat::new(8, 32, [0xe0, 0x1c, 0x3], false).is_err());
+        assert!(PixelFormat::new(32, 0, TRUE, false).is_err());
+    }
+}
