@@ -4,15 +4,18 @@
 //! writing and resizing it can be checked once and used afterwards: its sender can neither swap
 //! its bytes between the two nor make the reader fault.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::ptr::NonNull;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
 
 /// A sealed memory file that could not be made or is not one.
@@ -55,6 +58,17 @@ pub enum Error {
     Read {
         /// The kernel's reason.
         source: io::Error,
+    },
+    /// It could still become shorter: reading it where it is mapped could end the reader.
+    #[error("the memory file is not sealed against shrinking, or is empty; it can't be mapped")]
+    Shrinks,
+    /// It could not be mapped.
+    #[error("can't map {len} bytes of a memory file")]
+    Map {
+        /// Its length.
+        len: usize,
+        /// The kernel's reason.
+        source: Errno,
     },
 }
 
@@ -125,6 +139,77 @@ fn read_from_start(fd: BorrowedFd<'_>, len: usize) -> Result<Vec<u8>, Error> {
     file.read_exact_at(&mut bytes, 0)
         .map_err(|source| Error::Read { source })?;
     Ok(bytes)
+}
+
+/// A memory file that somebody else writes into, mapped for reading.
+#[derive(Debug)]
+pub struct Mapped {
+    start: NonNull<c_void>,
+    len: usize,
+}
+
+// SAFETY: a mapping belongs to the process and not to a thread; `start` is used to read and, with
+// sole ownership, to unmap.
+unsafe impl Send for Mapped {}
+
+impl Mapped {
+    /// All of it. Its length is final from here on: it has to be sealed against shrinking.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shrinks`], [`Error::Read`] and [`Error::Map`].
+    pub fn new(file: BorrowedFd<'_>) -> Result<Self, Error> {
+        let seals = fcntl(file, FcntlArg::F_GET_SEALS).map_err(|_| Error::Shrinks)?;
+        if !SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK) {
+            return Err(Error::Shrinks);
+        }
+        // After the seal, so that it does not become less.
+        let facts = fstat(file).map_err(|source| Error::Read {
+            source: source.into(),
+        })?;
+        let len = usize::try_from(facts.st_size).unwrap_or(0);
+        let length = NonZeroUsize::new(len).ok_or(Error::Shrinks)?;
+        // SAFETY: mmap(2) without MAP_FIXED chooses free addresses and so changes no memory that
+        // exists. The mapping is only read, and only through `start`.
+        let start = unsafe {
+            mmap(
+                None,
+                length,
+                ProtFlags::PROT_READ,
+                MapFlags::MAP_SHARED,
+                file,
+                0,
+            )
+        }
+        .map_err(|source| Error::Map { len, source })?;
+        Ok(Self { start, len })
+    }
+
+    /// Copies bytes from this place on into the buffer.
+    ///
+    /// # Panics
+    ///
+    /// When it has not so many: its length is known to who has made it.
+    pub fn read(&self, offset: usize, buffer: &mut [u8]) {
+        let end = offset.checked_add(buffer.len());
+        assert!(end.is_some_and(|end| end <= self.len), "read past the end");
+        // SAFETY: the range lies within the mapping, as just checked, and every page of that is
+        // there: the file can't shrink. The buffer is ours alone. Another process may write into
+        // the file meanwhile; no reference to the mapped bytes is made, any value is a valid byte,
+        // and which of them are copied does not matter.
+        unsafe {
+            let from = self.start.as_ptr().cast::<u8>().cast_const().add(offset);
+            std::ptr::copy_nonoverlapping(from, buffer.as_mut_ptr(), buffer.len());
+        }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: exactly what mmap(2) returned, which nothing refers to any more.
+        // It fails on a range that is none only.
+        let _ = unsafe { munmap(self.start, self.len) };
+    }
 }
 
 #[cfg(test)]
@@ -208,5 +293,30 @@ mod tests {
             read_sealed(huge.as_fd(), 1 << 20),
             Err(Error::TooLong { .. })
         ));
+    }
+
+    #[test]
+    fn what_is_mapped_shows_what_is_written_later_and_ends_where_the_file_does() {
+        let file = File::from(create(c"robotd-test").unwrap());
+        file.set_len(5).unwrap();
+        assert!(matches!(Mapped::new(file.as_fd()), Err(Error::Shrinks)));
+        fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).unwrap();
+        let mapped = Mapped::new(file.as_fd()).unwrap();
+        file.write_all_at(b"order", 0).unwrap();
+        let mut bytes = [0; 4];
+        mapped.read(1, &mut bytes);
+        assert_eq!(&bytes, b"rder");
+        mapped.read(5, &mut []);
+        let past = std::panic::catch_unwind(|| mapped.read(2, &mut [0; 4]));
+        assert!(past.is_err());
+    }
+
+    #[test]
+    fn what_is_empty_or_no_memory_file_is_not_mapped() {
+        let empty = File::from(create(c"robotd-test").unwrap());
+        fcntl(&empty, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).unwrap();
+        assert!(matches!(Mapped::new(empty.as_fd()), Err(Error::Shrinks)));
+        let file = tempfile::tempfile().unwrap();
+        assert!(matches!(Mapped::new(file.as_fd()), Err(Error::Shrinks)));
     }
 }

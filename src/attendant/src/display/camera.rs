@@ -124,7 +124,10 @@ impl Camera {
     fn read(&mut self, shape: &Shape, band: Band, shared: bool) -> Result<(), DisplayError> {
         resize(&mut self.band, band.bytes(shape).len());
         match &self.memory {
-            Some(memory) if shared => memory.read(shape, band, &mut self.band),
+            Some(memory) if shared => {
+                memory.read(shape, band, &mut self.band);
+                Ok(())
+            }
             _ => self.client.picture(shape, band, &mut self.band),
         }
     }

@@ -1,10 +1,11 @@
 //! Memory that the X server writes its picture into.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsFd;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
+use sys::memfd::Mapped;
 
 use super::client::Client;
 use super::frame::{Band, Shape};
@@ -15,7 +16,7 @@ use super::wire::DisplayError;
 pub(super) struct Memory {
     opcode: u8,
     segment: u32,
-    file: File,
+    mapped: Mapped,
     bytes: usize,
 }
 
@@ -28,11 +29,12 @@ impl Memory {
     ) -> Result<Self, DisplayError> {
         let bytes = shape.stride() * shape.height;
         let (file, segment) = (sealed(bytes)?, client.new_id());
+        let mapped = Mapped::new(file.as_fd()).map_err(std::io::Error::other)?;
         client.attach(opcode, segment, &file)?;
         Ok(Self {
             opcode,
             segment,
-            file,
+            mapped,
             bytes,
         })
     }
@@ -50,16 +52,9 @@ impl Memory {
         client.picture_into(self.opcode, self.segment, shape)
     }
 
-    /// Read, not mapped: the server can write into it at any moment, and could have cut it
-    /// short before the seal.
-    pub(super) fn read(
-        &self,
-        shape: &Shape,
-        band: Band,
-        pixels: &mut [u8],
-    ) -> Result<(), DisplayError> {
-        let start = band.bytes(shape).start as u64;
-        Ok(self.file.read_exact_at(pixels, start)?)
+    /// Copied band by band: the server can write into it at any moment.
+    pub(super) fn read(&self, shape: &Shape, band: Band, pixels: &mut [u8]) {
+        self.mapped.read(band.bytes(shape).start, pixels);
     }
 }
 
