@@ -32,6 +32,7 @@ mod orders;
 mod still;
 mod studio;
 mod thread;
+mod webp;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

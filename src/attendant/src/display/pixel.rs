@@ -54,27 +54,39 @@ impl PixelFormat {
     /// The colours of these pixels, three bytes each; both are of the same number of pixels.
     pub(super) fn rgb(&self, pixels: &[u8], colours: &mut [u8]) {
         if self.is_bgrx() {
-            // What every server on this machine's kind of processor has: worth a loop without shifts.
-            for (colour, pixel) in triples(colours).zip(pixels.as_chunks::<4>().0) {
-                *colour = [pixel[2], pixel[1], pixel[0]];
-            }
-        } else if self.bytes == 4 {
-            let value = |pixel: &[u8; 4]| match self.big_endian {
-                true => u32::from_be_bytes(*pixel),
-                false => u32::from_le_bytes(*pixel),
-            };
-            for (colour, pixel) in triples(colours).zip(pixels.as_chunks::<4>().0) {
-                *colour = self.colour(value(pixel));
-            }
+            // What every server on this machine's kind of processor has.
+            rgb_of_bgrx(pixels, colours);
         } else {
-            let value = |pixel: &[u8; 2]| match self.big_endian {
-                true => u16::from_be_bytes(*pixel),
-                false => u16::from_le_bytes(*pixel),
-            };
-            for (colour, pixel) in triples(colours).zip(pixels.as_chunks::<2>().0) {
-                *colour = self.colour(value(pixel).into());
+            let colours = colours.as_chunks_mut::<3>().0.iter_mut();
+            for (colour, value) in colours.zip(self.raw(pixels)) {
+                *colour = self.colour(value);
             }
         }
+    }
+
+    /// The same as numbers, 0x00RRGGBB.
+    pub(super) fn values(&self, pixels: &[u8], values: &mut [u32]) {
+        if self.is_bgrx() {
+            for (value, pixel) in values.iter_mut().zip(pixels.as_chunks::<4>().0) {
+                *value = u32::from_le_bytes(*pixel) & 0xff_ffff;
+            }
+        } else {
+            for (value, raw) in values.iter_mut().zip(self.raw(pixels)) {
+                let [red, green, blue] = self.colour(raw);
+                *value = u32::from_be_bytes([0, red, green, blue]);
+            }
+        }
+    }
+
+    /// Pixels as the server's numbers.
+    fn raw<'a>(&'a self, pixels: &'a [u8]) -> impl Iterator<Item = u32> {
+        pixels.chunks_exact(self.bytes).map(|pixel| {
+            let add = |sum: u32, byte: &u8| sum << 8 | u32::from(*byte);
+            match self.big_endian {
+                true => pixel.iter().fold(0, add),
+                false => pixel.iter().rev().fold(0, add),
+            }
+        })
     }
 
     fn is_bgrx(&self) -> bool {
@@ -89,8 +101,24 @@ impl PixelFormat {
     }
 }
 
-fn triples(colours: &mut [u8]) -> impl Iterator<Item = &mut [u8; 3]> {
-    colours.as_chunks_mut::<3>().0.iter_mut()
+/// Four pixels at a time, which make three words: byte by byte this was a fifth of a PNG's time.
+fn rgb_of_bgrx(pixels: &[u8], colours: &mut [u8]) {
+    let (fours, rest) = pixels.as_chunks::<16>();
+    let (words, rest_of_colours) = colours.split_at_mut(12 * fours.len());
+    for (words, four) in words.as_chunks_mut::<12>().0.iter_mut().zip(fours) {
+        let own = |at: usize| {
+            let pixel = [four[at], four[at + 1], four[at + 2], four[at + 3]];
+            u32::from_be_bytes(pixel) >> 8
+        };
+        let [one, two, three, four] = [own(0), own(4), own(8), own(12)];
+        words[..4].copy_from_slice(&(one | two << 24).to_le_bytes());
+        words[4..8].copy_from_slice(&(two >> 8 | three << 16).to_le_bytes());
+        words[8..].copy_from_slice(&(three >> 16 | four << 8).to_le_bytes());
+    }
+    let rest_of_colours = rest_of_colours.as_chunks_mut::<3>().0.iter_mut();
+    for (colour, pixel) in rest_of_colours.zip(rest.as_chunks::<4>().0) {
+        *colour = [pixel[2], pixel[1], pixel[0]];
+    }
 }
 
 impl Channel {
@@ -124,16 +152,21 @@ mod tests {
     fn colours(format: PixelFormat, pixels: &[u8]) -> Vec<u8> {
         let mut colours = vec![0; 3 * pixels.len() / format.bytes];
         format.rgb(pixels, &mut colours);
+        let mut values = vec![0; pixels.len() / format.bytes];
+        format.values(pixels, &mut values);
+        let same = values
+            .iter()
+            .flat_map(|value| value.to_be_bytes()[1..].to_vec());
+        assert!(same.eq(colours.iter().copied()));
         colours
     }
 
     #[test]
     fn colours_come_out_in_the_order_of_a_picture() {
         let little = PixelFormat::new(32, 32, TRUE, false).unwrap();
-        assert_eq!(
-            colours(little, &[1, 2, 3, 0, 4, 5, 6, 9]),
-            [3, 2, 1, 6, 5, 4]
-        );
+        let pixels: Vec<u8> = (0..4 * 11).collect();
+        let expected = pixels.chunks(4).flat_map(|own| [own[2], own[1], own[0]]);
+        assert!(colours(little, &pixels).into_iter().eq(expected));
         let big = PixelFormat::new(32, 32, TRUE, true).unwrap();
         assert_eq!(colours(big, &[0, 3, 2, 1]), [3, 2, 1]);
         let swapped = PixelFormat::new(32, 32, [0xff, 0xff00, 0xff_0000], false).unwrap();

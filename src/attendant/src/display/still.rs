@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
-use image_webp::{ColorType, EncodingError, WebPEncoder};
 use order::PictureFormat;
 use png::{BitDepth, Compression, Encoder};
 use wire::v1::MaskedArea;
 
 use super::frame::{Buffer, Frame, TILE, resize};
+use super::webp::{self, Rows};
 use super::wire::DisplayError;
 
 /// No picture of a real screen takes more.
@@ -26,8 +26,8 @@ pub(crate) struct Picture {
     pub(crate) blind: bool,
 }
 
-/// Encodes the frame. The colours' buffer is kept from one picture to the next, so that it is not
-/// allocated anew each time.
+/// Encodes the frame. PNG takes three bytes for each pixel, a band at a time; the buffer for them is
+/// kept from one picture to the next.
 pub(super) fn encode(
     frame: &Frame,
     format: PictureFormat,
@@ -35,11 +35,7 @@ pub(super) fn encode(
 ) -> Result<Vec<u8>, DisplayError> {
     match format {
         PictureFormat::Png => png(frame, colours),
-        PictureFormat::Webp => {
-            let shape = frame.shape();
-            whole(frame, colours);
-            webp(colours, shape.width, shape.height)
-        }
+        PictureFormat::Webp => webp::encode(&Whole(frame), MAX_BYTES),
     }
 }
 
@@ -61,10 +57,6 @@ fn png(frame: &Frame, colours: &mut Buffer) -> Result<Vec<u8>, DisplayError> {
     Ok(out.0)
 }
 
-fn whole(frame: &Frame, colours: &mut Buffer) {
-    rows(frame, 0..frame.shape().height, colours);
-}
-
 fn rows(frame: &Frame, rows: std::ops::Range<usize>, colours: &mut Buffer) {
     let shape = frame.shape();
     resize(colours, 3 * shape.width * rows.len());
@@ -73,42 +65,66 @@ fn rows(frame: &Frame, rows: std::ops::Range<usize>, colours: &mut Buffer) {
     }
 }
 
-/// Three bytes each of so many pixels.
-pub(super) fn webp(colours: &[u8], width: usize, height: usize) -> Result<Vec<u8>, DisplayError> {
-    let mut out = Bounded(Vec::new());
-    WebPEncoder::new(&mut out)
-        .encode(colours, pixels(width), pixels(height), ColorType::Rgb8)
-        .map_err(|error| match error {
-            EncodingError::IoError(error) => DisplayError::Io(error),
-            // WebP has 14 bits for each edge.
-            other => DisplayError::Unsupported(other.to_string()),
-        })?;
-    Ok(out.0)
+/// The whole screen.
+struct Whole<'a>(&'a Frame);
+
+impl Rows for Whole<'_> {
+    fn width(&self) -> usize {
+        self.0.shape().width
+    }
+
+    fn height(&self) -> usize {
+        self.0.shape().height
+    }
+
+    fn row(&self, y: usize, pixels: &mut [u32]) {
+        let shape = self.0.shape();
+        shape.format.values(self.0.row(y, 0..shape.width), pixels);
+    }
 }
 
 /// Tiles side by side, so many in a row.
-pub(super) fn tiles(
-    frame: &Frame,
-    tiles: &[u32],
+struct Packed<'a> {
+    frame: &'a Frame,
+    tiles: &'a [u32],
     columns: usize,
-    colours: &mut Buffer,
-) -> Result<Vec<u8>, DisplayError> {
-    let (shape, stride) = (frame.shape(), 3 * TILE * columns);
-    let height = TILE * tiles.len().div_ceil(columns);
-    colours.clear();
-    resize(colours, stride * height);
-    for (place, tile) in tiles.iter().enumerate() {
-        let tile = usize::try_from(*tile).unwrap_or(0);
-        let (x, y) = (tile % shape.columns() * TILE, tile / shape.columns() * TILE);
-        let right = shape.width.min(x + TILE);
-        let corner = stride * TILE * (place / columns) + 3 * TILE * (place % columns);
-        for row in y..shape.height.min(y + TILE) {
-            let start = corner + stride * (row - y);
-            let colours = &mut colours[start..start + 3 * (right - x)];
-            shape.format.rgb(frame.row(row, x..right), colours);
+}
+
+impl Rows for Packed<'_> {
+    fn width(&self) -> usize {
+        TILE * self.columns
+    }
+
+    fn height(&self) -> usize {
+        TILE * self.tiles.len().div_ceil(self.columns)
+    }
+
+    fn row(&self, y: usize, pixels: &mut [u32]) {
+        let shape = self.frame.shape();
+        pixels.fill(0);
+        let first = y / TILE * self.columns;
+        let tiles = &self.tiles[first..self.tiles.len().min(first + self.columns)];
+        for (tile, pixels) in tiles.iter().zip(pixels.chunks_exact_mut(TILE)) {
+            let tile = usize::try_from(*tile).unwrap_or(0);
+            let x = tile % shape.columns() * TILE;
+            let y = tile / shape.columns() * TILE + y % TILE;
+            if y < shape.height {
+                let right = shape.width.min(x + TILE);
+                let row = self.frame.row(y, x..right);
+                shape.format.values(row, &mut pixels[..right - x]);
+            }
         }
     }
-    webp(colours, TILE * columns, height)
+}
+
+/// A picture of these tiles.
+pub(super) fn tiles(frame: &Frame, tiles: &[u32], columns: usize) -> Result<Vec<u8>, DisplayError> {
+    let packed = Packed {
+        frame,
+        tiles,
+        columns,
+    };
+    webp::encode(&packed, MAX_BYTES)
 }
 
 /// Both edges of a screen come in 16 bits.

@@ -12,16 +12,17 @@ use wire::v1::{ScreenFrame, ScreenPause};
 use super::camera::Camera;
 use super::client::Client;
 use super::connect::reach;
-use super::frame::{Buffer, Frame};
+use super::frame::{Buffer, Frame, TILE};
 use super::live::Live;
 use super::setup::set_up;
 use super::still::{self, Picture, pixels};
 use super::veil::{LINGER, Veil, Veiled};
+use super::webp::LONGEST_EDGE;
 use super::wire::{DisplayError, Wire};
 use super::{PATIENCE, Place};
 
-/// Most tiles side by side: WebP has 14 bits for a picture's width.
-const MOST_COLUMNS: usize = 16384 / super::frame::TILE;
+/// Most tiles side by side.
+const MOST_COLUMNS: usize = LONGEST_EDGE / TILE;
 
 /// All that belongs to one display.
 pub(super) struct Studio {
@@ -185,7 +186,7 @@ impl Studio {
             return Ok(None);
         }
         let columns = tiles.len().min(shape.columns()).min(MOST_COLUMNS);
-        let picture = still::tiles(frame, &tiles, columns, &mut self.colours)?;
+        let picture = still::tiles(frame, &tiles, columns)?;
         let screen = ScreenFrame {
             number: live.number + 1,
             time_unix_nano: unix_nano(),
