@@ -178,6 +178,20 @@ impl Rig {
         command
     }
 
+    /// How often the display's thread has gone to sleep: it does so after all that it does.
+    pub(crate) fn sleeps_of_the_display(&self) -> u64 {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let is_display = |task: &fs::DirEntry| {
+            fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "display\n")
+        };
+        let display = fs::read_dir(tasks).unwrap().flatten().find(is_display);
+        let status = fs::read_to_string(display.unwrap().path().join("status")).unwrap();
+        let count = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.unwrap().trim().parse().unwrap()
+    }
+
     pub(crate) fn records(&self) -> Vec<wire::v1::record::Body> {
         super::lane::records(&self.spool(), self.epoch).0
     }
