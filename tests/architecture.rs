@@ -76,7 +76,7 @@ const AGENT: [(&str, &[&str]); 17] = [
     ),
     ("license", &["exchange", "ids"]),
     ("privileged", &["packet"]),
-    ("output", &["packet", "spool"]),
+    ("output", &["exchange", "packet", "spool"]),
     (
         "link",
         &[

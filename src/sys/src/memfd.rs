@@ -110,6 +110,16 @@ fn create(name: &CStr) -> Result<OwnedFd, Errno> {
 ///
 /// [`Error::NotSealed`] and [`Error::TooLong`] are the sender's fault, [`Error::Read`] is not.
 pub fn read_sealed(fd: BorrowedFd<'_>, max: usize) -> Result<Vec<u8>, Error> {
+    read_from_start(fd, check_sealed(fd, max)?)
+}
+
+/// The length of a sealed memory file that someone else made: from now on its bytes stay as they
+/// are, to be read by position and in pieces.
+///
+/// # Errors
+///
+/// As [`read_sealed`].
+pub fn check_sealed(fd: BorrowedFd<'_>, max: usize) -> Result<usize, Error> {
     // Only memory files have seals; on others the call fails, or lacks F_SEAL_WRITE.
     let seals = fcntl(fd, FcntlArg::F_GET_SEALS).map_err(|_| Error::NotSealed)?;
     if !SealFlag::from_bits_retain(seals).contains(FINAL) {
@@ -124,7 +134,7 @@ pub fn read_sealed(fd: BorrowedFd<'_>, max: usize) -> Result<Vec<u8>, Error> {
     }
     let len = facts.st_size.unsigned_abs();
     match usize::try_from(len) {
-        Ok(len) if len <= max => read_from_start(fd, len),
+        Ok(len) if len <= max => Ok(len),
         _ => Err(Error::TooLong { len, max }),
     }
 }

@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use crate::audit::Audit;
 use crate::config::{self, Config};
 use crate::control::LinkStatus;
-use crate::exchange::UrgentLine;
+use crate::exchange::{UrgentLine, VIEWS};
 use crate::exit;
 use crate::host::Host;
 use crate::ids::Incarnation;
@@ -162,6 +162,7 @@ impl App {
 
         let (commands, obeyed) = mpsc::channel(COMMANDS);
         let (transfers, carried) = mpsc::channel(TRANSFERS);
+        let (views, viewed) = mpsc::channel(VIEWS);
         let (urgent, mails) = UrgentLine::new();
         let (enrols, wishes) = mpsc::channel(ASKS);
         let (asks, asked) = mpsc::channel(ASKS);
@@ -170,6 +171,7 @@ impl App {
         let inlets = Inlets {
             urgent: mails,
             transfers: carried,
+            views: viewed,
             enrols: wishes,
         };
         let link = link::Parts {
@@ -181,6 +183,7 @@ impl App {
             standing: board.watch(),
             commands,
             status,
+            traffic: link::Traffic::default(),
         };
         let driver = Driver::new(Arc::new(link), inlets, stop);
 
@@ -194,6 +197,7 @@ impl App {
             audit: audit.clone(),
             urgent,
             transfers,
+            views,
             lanes,
             board: board.clone(),
         };

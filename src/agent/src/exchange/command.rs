@@ -50,6 +50,15 @@ pub(crate) enum Command {
         /// Of which job.
         attempt: AttemptRef,
     },
+    /// Somebody looks on.
+    Watch {
+        /// Named in the answer.
+        command: String,
+        /// At which job.
+        attempt: AttemptRef,
+        /// Most pictures a second.
+        most_per_second: u32,
+    },
     /// Take no more offers, or take them again.
     Drain {
         /// Take them again.

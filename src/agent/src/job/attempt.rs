@@ -60,6 +60,11 @@ pub(super) enum Input {
     Ended(Signed),
     /// A picture is wanted.
     Screenshot { command: String },
+    /// Somebody looks on.
+    Watch {
+        command: String,
+        most_per_second: u32,
+    },
 }
 
 /// Why the story ends early.

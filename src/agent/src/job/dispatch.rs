@@ -161,24 +161,21 @@ impl Dispatch {
             }
             Command::Renewed { grants, denials } => self.renewed(grants, denials).await,
             Command::Screenshot { command, attempt } => {
-                if !self
-                    .tell(
-                        attempt,
-                        Input::Screenshot {
-                            command: command.clone(),
-                        },
-                    )
+                let id = command.clone();
+                self.pass_command(attempt, id, Input::Screenshot { command })
                     .await
-                {
-                    let refusal = privsep::Refusal::new(
-                        "JOB_UNKNOWN",
-                        format!("attempt {attempt} is not here"),
-                    );
-                    drop(self.parts.urgent.say(Urgent::CommandResult {
-                        command,
-                        refused: Some(refusal),
-                    }));
-                }
+            }
+            Command::Watch {
+                command,
+                attempt,
+                most_per_second,
+            } => {
+                let id = command.clone();
+                let input = Input::Watch {
+                    command,
+                    most_per_second,
+                };
+                self.pass_command(attempt, id, input).await
             }
             Command::Drain { resume: true, .. } => self.resume("the orchestrator").await,
             Command::Drain {
@@ -192,6 +189,15 @@ impl Dispatch {
                     warn!(code = %refusal.code, detail = %refusal.detail, "the orchestrator refused a message")
                 }
             },
+        }
+    }
+
+    /// A command that is answered by the job, or here when there is none.
+    async fn pass_command(&self, attempt: AttemptRef, command: String, input: Input) {
+        if !self.tell(attempt, input).await {
+            let detail = format!("attempt {attempt} is not here");
+            let refusal = privsep::Refusal::new("JOB_UNKNOWN", detail);
+            self.parts.answer(command, Some(refusal));
         }
     }
 

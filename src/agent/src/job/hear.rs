@@ -40,6 +40,10 @@ impl Attempt {
             Input::SecretWanted(name) => self.fetch_secret(name),
             Input::Ended(result) => self.end(result).await,
             Input::Screenshot { command } => self.screenshot(command),
+            Input::Watch {
+                command,
+                most_per_second,
+            } => self.watch(command, most_per_second),
         }
     }
 
@@ -237,11 +241,20 @@ impl Attempt {
                 "the job has no attendant now, or a picture is being taken already",
             )
         });
-        drop(
-            self.parts
-                .urgent
-                .say(Urgent::CommandResult { command, refused }),
-        );
+        self.parts.answer(command, refused);
+    }
+
+    /// The attendant shows nothing when the order does not allow it; robotd does not read orders.
+    fn watch(&self, command: String, most_per_second: u32) {
+        let view = self
+            .output
+            .as_ref()
+            .and_then(|output| output.watch(most_per_second));
+        // Full: the orchestrator asks again while somebody looks on.
+        let begun = view.is_some_and(|view| self.parts.views.try_send(view).is_ok());
+        let detail = "the job has no attendant that may be asked now";
+        let refused = (!begun).then(|| Refusal::new("SCREEN_UNAVAILABLE", detail));
+        self.parts.answer(command, refused);
     }
 
     pub(super) fn fetch_secret(&mut self, name: String) {

@@ -35,7 +35,7 @@ use tokio::sync::mpsc;
 
 use crate::audit::Audit;
 use crate::config::Config;
-use crate::exchange::{Transfer, UrgentLine};
+use crate::exchange::{Transfer, Urgent, UrgentLine, View};
 use crate::privileged::Broker;
 use crate::spool::{Lanes, OwnLane};
 
@@ -62,8 +62,17 @@ pub(crate) struct Parts {
     pub(crate) urgent: UrgentLine,
     /// Over the bulk connection.
     pub(crate) transfers: mpsc::Sender<Transfer>,
+    /// Live views, over the bulk connection.
+    pub(crate) views: mpsc::Sender<View>,
     /// Lanes to deliver.
     pub(crate) lanes: Lanes,
     /// What robotd says of itself.
     pub(crate) board: Board,
+}
+
+impl Parts {
+    /// Answers a command of the orchestrator.
+    fn answer(&self, command: String, refused: Option<privsep::Refusal>) {
+        drop(self.urgent.say(Urgent::CommandResult { command, refused }));
+    }
 }

@@ -65,6 +65,7 @@ pub(super) async fn deliver(
             if blobs.is_empty() {
                 break;
             }
+            let _under_way = uploader.parts.traffic.begin();
             for blob in blobs {
                 uploader.settle(&blob).await;
                 // What can't be removed is not listed again.

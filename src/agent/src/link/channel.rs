@@ -27,6 +27,10 @@ const KEEPALIVE_WITHIN: Duration = Duration::from_secs(10);
 const BULK_STREAM_WINDOW: u32 = 1 << 20;
 const BULK_CONNECTION_WINDOW: u32 = 2 << 20;
 
+/// Bytes that the kernel keeps unsent: what it has can't be overtaken any more, so it has no more than
+/// keeps the connection busy.
+const UNSENT: u32 = 128 * 1024;
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -85,6 +89,8 @@ async fn open(uri: &Uri, tls: TlsConnector) -> io::Result<TlsStream<TcpStream>> 
         .map_err(|_| invalid("names no host that a certificate can name"))?;
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     tls.connect(name, stream).await
 }

@@ -13,6 +13,7 @@ use wire::v1::publish_request::Body;
 
 use super::flight::Flight;
 use super::publish::request;
+use super::traffic::UnderWay;
 use super::{Parts, say};
 use crate::encode;
 use crate::spool::{Lane, LaneError, LaneReader, Piece};
@@ -45,6 +46,8 @@ pub(super) struct Delivery {
     out: mpsc::Sender<v1::PublishRequest>,
     words: watch::Receiver<Word>,
     flight: Flight,
+    /// While anything is in flight.
+    under_way: Option<UnderWay>,
     rewinds: u64,
     settled: u64,
     removable: u64,
@@ -68,6 +71,7 @@ impl Delivery {
             out,
             words,
             flight: Flight::default(),
+            under_way: None,
             rewinds: 0,
             settled: 0,
             removable: REMOVE_EVERY,
@@ -136,6 +140,9 @@ impl Delivery {
             reader.seek(word.durable.saturating_add(1)).await?;
         }
         self.removable += self.flight.settle(word.durable);
+        if self.flight.is_empty() {
+            self.under_way = None;
+        }
         if word.durable == self.settled {
             return Ok(());
         }
@@ -172,6 +179,8 @@ impl Delivery {
         };
         let last = last_of(frame.first_seq, frame.record_count);
         self.flight.launch(last, frame.payload.len() as u64);
+        self.under_way
+            .get_or_insert_with(|| self.parts.traffic.begin());
         self.out.send(request(Body::Frame(frame))).await.is_ok()
     }
 

@@ -17,7 +17,7 @@ use super::renewal::Roots;
 use super::session::{self, Ears, End};
 use super::{Enrol, Inlets, Parts, transfers};
 use crate::control::LinkState;
-use crate::exchange::Mail;
+use crate::exchange::{Mail, View};
 
 /// Between two tries while the certificate or the identity is refused: an administrator may have
 /// taken the refusal back, and nobody else can.
@@ -27,6 +27,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(600);
 pub(crate) struct Driver {
     parts: Arc<Parts>,
     urgent: mpsc::Receiver<Mail>,
+    views: mpsc::Receiver<View>,
     enrols: mpsc::Receiver<Enrol>,
     bulk: watch::Sender<Option<Channel>>,
     stop: watch::Receiver<bool>,
@@ -65,6 +66,7 @@ impl Driver {
         Self {
             parts,
             urgent: inlets.urgent,
+            views: inlets.views,
             enrols: inlets.enrols,
             bulk,
             stop,
@@ -90,6 +92,7 @@ impl Driver {
             let mut ears = Ears {
                 parts: &self.parts,
                 urgent: &mut self.urgent,
+                views: &mut self.views,
                 enrols: &mut self.enrols,
                 bulk: &self.bulk,
                 stop: &mut self.stop,
@@ -215,6 +218,7 @@ impl Driver {
                 _ = self.stop.wait_for(|stop| *stop) => return,
                 // Dropped: nobody hears it now, and that is what its sender learns.
                 Some(_) = self.urgent.recv() => {}
+                Some(_) = self.views.recv() => {}
                 wish = self.enrols.recv() => break wish,
             }
         };

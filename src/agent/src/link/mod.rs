@@ -9,8 +9,8 @@
 //! ```
 //!
 //! `driver` owns the machine above; `session` is one pass through "online": the control stream,
-//! and beside it `publish` (lanes, each by its `delivery`), `blobs` (files), `transfers` (packages, secrets) and `renewal`
-//! on the bulk connection. `failure` tells what an error means. Jobs go on in every state.
+//! and beside it `publish` (lanes, each by its `delivery`), `blobs` (files), `transfers` (packages, secrets), `views`
+//! (screens) and `renewal` on the bulk connection, where `traffic` says who goes first. `failure` tells what an error means. Jobs go on in every state.
 
 mod backoff;
 mod blobs;
@@ -30,8 +30,10 @@ mod say;
 mod session;
 mod tap;
 mod tls;
+mod traffic;
 mod transfers;
 mod understand;
+mod views;
 
 use std::sync::Arc;
 
@@ -40,7 +42,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::audit::Audit;
 use crate::config::Config;
 use crate::control::LinkStatus;
-use crate::exchange::{Command, Mail, Standing, Transfer};
+use crate::exchange::{Command, Mail, Standing, Transfer, View};
 use crate::host::Host;
 use crate::ids::Incarnation;
 use crate::spool::Lanes;
@@ -48,6 +50,7 @@ use crate::token::Token;
 
 pub(crate) use driver::Driver;
 pub(crate) use enrolment::EnrolError;
+pub(crate) use traffic::Traffic;
 
 /// The broker's public keys, which enrolment registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +90,8 @@ pub(crate) struct Parts {
     pub(crate) commands: mpsc::Sender<Command>,
     /// Where the link stands, for robotctl.
     pub(crate) status: watch::Sender<LinkStatus>,
+    /// What is under way on the bulk connection.
+    pub(crate) traffic: Traffic,
 }
 
 /// What comes to the link from inside.
@@ -95,6 +100,8 @@ pub(crate) struct Inlets {
     pub(crate) urgent: mpsc::Receiver<Mail>,
     /// Over the bulk connection.
     pub(crate) transfers: mpsc::Receiver<Transfer>,
+    /// Live views, the same way.
+    pub(crate) views: mpsc::Receiver<View>,
     /// From robotctl.
     pub(crate) enrols: mpsc::Receiver<Enrol>,
 }

@@ -19,9 +19,10 @@ use super::open::{Stream, open};
 use super::read;
 use super::renewal::{self, Known, Roots};
 use super::understand::{Meaning, Said, understand};
+use super::views::Road;
 use super::{Enrol, Parts, backoff, blobs, publish, say};
 use crate::control::LinkState;
-use crate::exchange::{Command, Mail, Standing, Urgent};
+use crate::exchange::{Command, Mail, Standing, Urgent, View};
 use crate::spool::Lane;
 
 /// Lanes whose files are to be delivered, waiting for their task.
@@ -55,6 +56,7 @@ pub(super) enum End {
 pub(super) struct Ears<'a> {
     pub(super) parts: &'a Arc<Parts>,
     pub(super) urgent: &'a mut mpsc::Receiver<Mail>,
+    pub(super) views: &'a mut mpsc::Receiver<View>,
     pub(super) enrols: &'a mut mpsc::Receiver<Enrol>,
     pub(super) bulk: &'a watch::Sender<Option<Channel>>,
     pub(super) stop: &'a mut watch::Receiver<bool>,
@@ -70,6 +72,8 @@ pub(super) async fn run(ears: &mut Ears<'_>, identity: &Identity, fresh: bool) -
     };
     // What was said without a session is said again after the welcome.
     while ears.urgent.try_recv().is_ok() {}
+    // Begun anew too: the orchestrator asks again.
+    while ears.views.try_recv().is_ok() {}
     let opening = tokio::select! {
         opened = open(ears.parts, identity, *ears.epoch) => opened,
         Some(wish) = ears.enrols.recv() => return End::Enrol(wish),
@@ -133,6 +137,8 @@ struct Session {
     sides: JoinSet<Side>,
     files: mpsc::Receiver<Lane>,
     uploads: JoinSet<()>,
+    road: Road,
+    views: JoinSet<()>,
     /// Messages that were not confirmed yet.
     unheard: VecDeque<(u64, oneshot::Sender<()>)>,
     attempts: Said,
@@ -222,6 +228,8 @@ impl Session {
                 .filter_map(|wire| read::lease_verdict(wire).ok())
                 .collect(),
         };
+        let epoch = welcome.session_epoch;
+        let road = Road::new(bulk.clone(), epoch, parts.traffic.clone());
         ears.bulk.send_replace(Some(bulk.clone()));
         // The jobs' owner ends after the link.
         let _ = parts.commands.send(online).await;
@@ -235,6 +243,8 @@ impl Session {
             sides,
             files,
             uploads: JoinSet::new(),
+            road,
+            views: JoinSet::new(),
             unheard: VecDeque::new(),
             attempts: VecDeque::new(),
             told: None,
@@ -282,6 +292,8 @@ impl Session {
                 },
                 Some(lane) = self.files.recv() => self.upload(&parts, lane),
                 Some(_) = self.uploads.join_next() => {}
+                Some(view) = ears.views.recv() => drop(self.views.spawn(self.road.clone().deliver(view))),
+                Some(_) = self.views.join_next() => {}
                 Some(wish) = ears.enrols.recv() => return Ok(End::Enrol(wish)),
                 () = told_to_stop(ears.stop) => {
                     self.goodbye().await;

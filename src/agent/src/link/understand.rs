@@ -77,23 +77,29 @@ fn refusal(wire: &v1::Refusal, said: &Said) -> Command {
     }
 }
 
+/// Pictures a second that may be asked for.
+const PER_SECOND: std::ops::RangeInclusive<u32> = 1..=10;
+
 fn command(wire: v1::Command) -> Meaning {
+    use v1::command::Body;
+    let command = wire.command_id;
+    let refuse = |command, code| Meaning::Refuse { command, code };
     match wire.body {
-        Some(v1::command::Body::TakeScreenshot(picture)) => {
-            match read::attempt(picture.job.as_ref()) {
-                Ok(attempt) => Meaning::Command(Command::Screenshot {
-                    command: wire.command_id,
-                    attempt,
-                }),
-                Err(_) => Meaning::Refuse {
-                    command: wire.command_id,
-                    code: "JOB_INVALID",
-                },
-            }
-        }
-        Some(v1::command::Body::WatchScreen(_)) | None => Meaning::Refuse {
-            command: wire.command_id,
-            code: "COMMAND_UNKNOWN",
+        Some(Body::TakeScreenshot(picture)) => match read::attempt(picture.job.as_ref()) {
+            Ok(attempt) => Meaning::Command(Command::Screenshot { command, attempt }),
+            Err(_) => refuse(command, "JOB_INVALID"),
         },
+        Some(Body::WatchScreen(watch)) => match read::attempt(watch.job.as_ref()) {
+            Ok(_) if !PER_SECOND.contains(&watch.most_per_second) => {
+                refuse(command, "RATE_INVALID")
+            }
+            Ok(attempt) => Meaning::Command(Command::Watch {
+                command,
+                attempt,
+                most_per_second: watch.most_per_second,
+            }),
+            Err(_) => refuse(command, "JOB_INVALID"),
+        },
+        None => refuse(command, "COMMAND_UNKNOWN"),
     }
 }

@@ -1,5 +1,6 @@
 //! Listening to one attendant, through its death and robotd's.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::Places;
+use super::view::{self, Watched, Wish};
 use crate::packet::{PacketError, PacketSocket};
 use crate::spool::{Lane, Lanes};
 
@@ -25,11 +27,20 @@ const MAX_FALSE: u32 = 8;
 /// attendant of ours.
 const MAX_EPOCHS: usize = 8;
 
+/// What comes to a bell from the job's side.
+pub(super) struct Wishes {
+    /// One picture each.
+    pub(super) pictures: mpsc::Receiver<()>,
+    /// A live view each; the last one counts.
+    pub(super) views: mpsc::Receiver<Wish>,
+}
+
 pub(super) struct Bell {
     places: Places,
     lanes: Lanes,
     wanted: mpsc::Sender<String>,
-    pictures: mpsc::Receiver<()>,
+    wishes: Wishes,
+    watched: Option<Watched>,
     opened: watch::Sender<Vec<Lane>>,
     nudge: Arc<Notify>,
 }
@@ -39,7 +50,7 @@ impl Bell {
         places: Places,
         lanes: Lanes,
         wanted: mpsc::Sender<String>,
-        pictures: mpsc::Receiver<()>,
+        wishes: Wishes,
         opened: watch::Sender<Vec<Lane>>,
         nudge: Arc<Notify>,
     ) -> Self {
@@ -47,7 +58,8 @@ impl Bell {
             places,
             lanes,
             wanted,
-            pictures,
+            wishes,
+            watched: None,
             opened,
             nudge,
         }
@@ -86,13 +98,24 @@ impl Bell {
     async fn attend(&mut self, socket: &PacketSocket, pause: &mut Duration) -> Result<(), Deaf> {
         let mut lies = 0;
         socket.send(&ToAttendant::Subscribe, &[]).await?;
+        if let Some(watched) = &mut self.watched {
+            watched.another_attendant();
+            socket.send(&watched.ask(), &[]).await?;
+        }
         loop {
             tokio::select! {
-                picture = self.pictures.recv() => match picture {
+                picture = self.wishes.pictures.recv() => match picture {
                     Some(()) => socket.send(&ToAttendant::Screenshot, &[]).await?,
                     None => return Ok(()),
                 },
+                Some(wish) = self.wishes.views.recv() => self.watch(socket, wish).await?,
+                said = view::turn(&mut self.watched) => {
+                    for word in said {
+                        socket.send(&word, &[]).await?;
+                    }
+                }
                 message = socket.recv::<FromAttendant>() => match message? {
+                    Some((FromAttendant::Screen, fds)) => self.show(socket, fds).await?,
                     Some((message, _)) => match self.take(message).await {
                         true => *pause = FIRST_PAUSE,
                         false => lies += 1,
@@ -106,6 +129,28 @@ impl Bell {
             // A bell that never stops must not keep robotd from everything else.
             tokio::task::yield_now().await;
         }
+    }
+
+    async fn watch(&mut self, socket: &PacketSocket, wish: Wish) -> Result<(), Deaf> {
+        let watched = Watched::new(wish);
+        socket.send(&watched.ask(), &[]).await?;
+        self.watched = Some(watched);
+        Ok(())
+    }
+
+    /// An attendant that lies is not watched any more, however often it is wished for.
+    async fn show(&mut self, socket: &PacketSocket, fds: Vec<OwnedFd>) -> Result<(), Deaf> {
+        // Nobody looks on any more: the frame had left before that was heard.
+        let Some(watched) = &mut self.watched else {
+            return Ok(());
+        };
+        if let Err(lie) = watched.show(fds.into_iter().next()) {
+            warn!(attempt = %self.places.attempt, %lie, "the attendant breaks the contract of the live view; nobody may look on at this job any more");
+            self.watched = None;
+            self.wishes.views.close();
+            socket.send(&ToAttendant::Unwatch, &[]).await?;
+        }
+        Ok(())
     }
 
     /// False when there was nothing behind it.

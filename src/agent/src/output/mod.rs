@@ -1,9 +1,11 @@
 //! One attempt's output on its way from the attendant to the orchestrator.
 //!
 //! The attendant writes the spool and rings; the link reads and delivers. What is here joins the
-//! two: it listens to the bell, opens the lane, and says when nothing more will come.
+//! two: it listens to the bell, opens the lane, and says when nothing more will come. `view` is the live
+//! view's part of the bell.
 
 mod bell;
+mod view;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,8 +14,10 @@ use order::AttemptRef;
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, warn};
 
+use crate::exchange::View;
 use crate::spool::{Lane, Lanes};
-use bell::Bell;
+use bell::{Bell, Wishes};
+use view::Wish;
 
 /// Secrets that may be asked for before one is answered; an attendant that asks for more waits.
 const WANTED: usize = 16;
@@ -35,6 +39,7 @@ pub(crate) struct Output {
     lanes: Lanes,
     opened: watch::Receiver<Vec<Lane>>,
     screenshots: mpsc::Sender<()>,
+    views: mpsc::Sender<Wish>,
     nudge: Arc<Notify>,
     listening: tokio::task::JoinHandle<()>,
     /// The lane that only the result named.
@@ -62,13 +67,17 @@ impl Output {
     pub(crate) fn start(places: Places, lanes: Lanes) -> (Self, mpsc::Receiver<String>) {
         let (wanted, asked) = mpsc::channel(WANTED);
         let (screenshots, pictures) = mpsc::channel(1);
+        let (views, wished) = mpsc::channel(1);
         let (found, opened) = watch::channel(Vec::new());
         let nudge = Arc::new(Notify::new());
         let bell = Bell::new(
             places.clone(),
             lanes.clone(),
             wanted,
-            pictures,
+            Wishes {
+                pictures,
+                views: wished,
+            },
             found,
             Arc::clone(&nudge),
         );
@@ -79,6 +88,7 @@ impl Output {
                 lanes,
                 opened,
                 screenshots,
+                views,
                 nudge,
                 listening,
                 named: None,
@@ -95,6 +105,21 @@ impl Output {
     /// Asks for a picture. False when one is asked for already or nobody listens.
     pub(crate) fn screenshot(&self) -> bool {
         self.screenshots.try_send(()).is_ok()
+    }
+
+    /// Begins a live view in place of the one before. None while one is about to begin, and when the
+    /// attendant has lied.
+    pub(crate) fn watch(&self, most_per_second: u32) -> Option<View> {
+        let (frames, shown) = mpsc::channel(1);
+        let wish = Wish {
+            most_per_second,
+            frames,
+        };
+        self.views.try_send(wish).ok()?;
+        Some(View {
+            attempt: self.places.attempt,
+            frames: shown,
+        })
     }
 
     /// The job is over: delivers what is left, up to the record that the result names.

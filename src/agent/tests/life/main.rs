@@ -15,6 +15,7 @@ mod enrolment;
 mod hostile;
 mod jobs;
 mod outages;
+mod screens;
 
 use agent::control::{Ask, LinkState, Reply};
 

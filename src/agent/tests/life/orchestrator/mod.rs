@@ -6,6 +6,7 @@ mod control;
 mod enrolment;
 mod listen;
 mod records;
+mod screens;
 mod told;
 
 use std::collections::{BTreeMap, HashMap};
@@ -70,6 +71,9 @@ pub(crate) struct Seen {
     out_seq: u64,
     /// Orders to send with a grant.
     pub(crate) orders: BTreeMap<JobId, Vec<u8>>,
+    pub(crate) views: Vec<screens::View>,
+    /// Reads nothing of a view any more.
+    pub(crate) hold_views: bool,
 }
 
 pub(crate) struct Orchestrator {
@@ -126,6 +130,9 @@ impl Orchestrator {
         );
         let shared = own.clone();
         let services = tonic::transport::Server::builder()
+            // As the reference orchestrator has them.
+            .initial_stream_window_size(Some(1 << 20))
+            .initial_connection_window_size(Some(2 << 20))
             .add_service(LinkServiceServer::new(own.clone()).max_decoding_message_size(5 << 20))
             .add_service(IdentityServiceServer::new(own.clone()));
         serve(
@@ -139,6 +146,11 @@ impl Orchestrator {
     /// From now on only certificates of another authority pass.
     pub(crate) fn refuse_certificates(&self) {
         *self.tls.write().unwrap() = Arc::new(self.ca.linking(&Ca::new()));
+        self.with(|seen| seen.session = None);
+    }
+
+    /// The control stream ends, as when the orchestrator is restarted.
+    pub(crate) fn end_session(&self) {
         self.with(|seen| seen.session = None);
     }
 
@@ -261,9 +273,9 @@ impl LinkService for Shared {
 
     async fn stream_screen(
         &self,
-        _: Request<Streaming<v1::StreamScreenRequest>>,
+        request: Request<Streaming<v1::StreamScreenRequest>>,
     ) -> Result<Response<Self::StreamScreenStream>, Status> {
-        Err(Status::unimplemented("nobody looks on"))
+        screens::stream_screen(self, request).await
     }
 
     async fn connect(
