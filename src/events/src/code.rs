@@ -260,6 +260,12 @@ catalogue! {
     JobReoffered = 100513, Notice, 0xb08cba94cc7c49138c58611817491038,
         "the job goes back to the queue: {reason}",
         "Nothing to do.";
+    ScreenWatchBegan = 100514, Notice, 0x17f7592e32334baf9b3fb37d0c3ed3b9,
+        "{user} began to look on at the screen of the job",
+        "If nobody was to look on, find out who can use the orchestrator's command line or has an address of its page. `job submit --no-live-view` makes a job that can't be watched.";
+    ScreenWatchEnded = 100515, Info, 0x7ef2a13c24b04409823452d7e39533b0,
+        "{user} looks on at the screen of the job no more",
+        "Nothing to do.";
     // 1006xx: people on the host.
     PersonLoggedIn = 100601, Notice, 0xadb940c57cc14f1e8fc2e70b5d4754ab,
         "{user} logged in: {what}",

@@ -80,5 +80,13 @@ pub(crate) const WINDOW: u64 = 1 << 20;
 pub(crate) const AGENT_QUEUE: usize = 256;
 /// Decisions that wait for the core.
 pub(crate) const CORE_QUEUE: usize = 1024;
+/// Jobs that can be watched at the same time: each may take the memory of a few whole pictures.
+pub(crate) const MAX_VIEWS: usize = 8;
+/// People that can look on at the same time, at all jobs together.
+pub(crate) const MAX_WATCHERS: usize = 32;
+/// An agent that does not show what it was asked for is asked again after this time.
+pub(crate) const VIEW_ASK_AGAIN: Duration = Duration::from_secs(5);
+/// A frame that has begun must be whole within this time.
+pub(crate) const VIEW_FRAME_WITHIN: Duration = Duration::from_secs(60);
 /// Batches of frames that wait for the archive.
 pub(crate) const ARCHIVE_QUEUE: usize = 64;

@@ -44,6 +44,9 @@ pub(crate) const SECRET_READ: Code = Code::SecretRead;
 pub(crate) const SECRET_REFUSED: Code = Code::SecretRefused;
 pub(crate) const PACKAGE_PUSHED: Code = Code::PackagePushed;
 pub(crate) const PACKAGE_REFUSED: Code = Code::PackagePushRefused;
+pub(crate) const REQUEST_REFUSED: Code = Code::RequestRefused;
+pub(crate) const WATCH_BEGAN: Code = Code::ScreenWatchBegan;
+pub(crate) const WATCH_ENDED: Code = Code::ScreenWatchEnded;
 pub(crate) const COMMAND_REFUSED: Code = Code::CommandRefused;
 
 /// One event, as it is stored and listed.

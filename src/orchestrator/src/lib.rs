@@ -7,7 +7,7 @@
 //! sessions and writes each decision to `store` before anybody hears of it.
 //! `archive` makes output durable before it is acknowledged. `link`,
 //! `enroll` and `identity` speak to agents through `tls`, whose
-//! certificates come from `ca`.
+//! certificates come from `ca`. `view` has the screens that somebody looks on at.
 
 mod admin;
 mod app;
@@ -30,6 +30,7 @@ mod spec;
 mod store;
 mod tls;
 mod vault;
+mod view;
 
 pub use cli::run;
 

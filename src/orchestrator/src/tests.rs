@@ -16,3 +16,5 @@ mod results;
 mod server;
 mod shown;
 mod tls;
+mod viewer;
+mod views;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use zeroize::Zeroizing;
 
+use super::looking;
 use super::protocol::{Frame, PIECE, Request, read, write};
 use crate::app::App;
 use crate::archive::{self, Reader, hex};
@@ -19,8 +20,9 @@ use crate::events::{self, Event};
 use crate::refused::Refused;
 use crate::store::PackageRow;
 use crate::vault::MAX_SECRET;
+use crate::view::Watcher;
 
-type Answered = Result<(), Refused>;
+pub(super) type Answered = Result<(), Refused>;
 
 pub(super) async fn answer(
     app: &Arc<App>,
@@ -78,6 +80,18 @@ pub(super) async fn answer(
         Request::JobWatch { job } => {
             let id = find(app, job).await?;
             return watch(app, stream, id).await;
+        }
+        Request::JobScreen {
+            job,
+            most_per_second,
+            pictures,
+        } => {
+            let id = find(app, job).await?;
+            let who = Watcher {
+                by,
+                most_per_second,
+            };
+            return looking::screen(app, stream, id, who, pictures).await;
         }
         Request::JobScreenshots { job } => {
             let id = find(app, job).await?;
@@ -333,7 +347,7 @@ async fn wait(changes: &mut tokio::sync::watch::Receiver<u64>, stream: &UnixStre
 
 /// Until the other end closed its socket. Being readable alone proves nothing: the readiness may
 /// be left over from the request.
-async fn closed(stream: &UnixStream) {
+pub(super) async fn closed(stream: &UnixStream) {
     while stream.readable().await.is_ok() {
         match stream.try_read(&mut [0]) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}

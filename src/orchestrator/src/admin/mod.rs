@@ -4,6 +4,7 @@
 //! root's or the server's own. One request per connection.
 
 mod answer;
+mod looking;
 mod protocol;
 mod server;
 

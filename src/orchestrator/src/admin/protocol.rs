@@ -65,6 +65,13 @@ pub(crate) enum Request {
     JobWatch {
         job: String,
     },
+    /// Per change of its screen the facts and, with `pictures`, the bytes of each picture in them,
+    /// until the job has ended.
+    JobScreen {
+        job: String,
+        most_per_second: u32,
+        pictures: bool,
+    },
     /// Per file its facts, then its bytes.
     JobScreenshots {
         job: String,

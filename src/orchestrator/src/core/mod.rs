@@ -19,6 +19,7 @@ mod session;
 mod show;
 mod starting;
 mod submit;
+mod views;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -38,6 +39,7 @@ pub(crate) use dispatch::Job;
 pub(crate) use enrolment::Enrolled;
 pub(crate) use session::{Body, Online, Sessions};
 pub(crate) use show::stream;
+pub(crate) use views::Line;
 
 type Work = Box<dyn FnOnce(&mut Core) + Send>;
 
@@ -63,6 +65,10 @@ pub(crate) struct Core {
     /// Jobs that have not ended.
     jobs: BTreeMap<JobId, Job>,
     online: HashMap<AgentId, Online>,
+    /// Jobs that somebody looks on at.
+    views: BTreeMap<JobId, views::View>,
+    /// Numbers of watchers and of calls that were given.
+    watchers: u64,
     sessions: Sessions,
     incarnation: u64,
     /// Weak: the thread ends when nobody else can hand in work any more.
@@ -156,6 +162,8 @@ impl Core {
             leases,
             jobs: BTreeMap::new(),
             online: HashMap::new(),
+            views: BTreeMap::new(),
+            watchers: 0,
             sessions,
             incarnation,
             work,
@@ -171,6 +179,7 @@ impl Core {
         self.announce_turns();
         self.offer_queued();
         self.end_complete();
+        self.settle_views();
         self.changed.send_modify(|version| *version += 1);
     }
 

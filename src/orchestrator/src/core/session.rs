@@ -196,6 +196,7 @@ impl Core {
             Said::LeaseRelease(release) => self.lease_release(agent, &release),
             Said::CommandResult(result) => {
                 tracing::info!(%agent, command = result.command_id, code = result.code, reason = result.reason, "command done");
+                self.view_answered(agent, &result);
                 Ok(())
             }
             Said::Goodbye(goodbye) => {

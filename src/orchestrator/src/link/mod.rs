@@ -7,6 +7,7 @@
 mod connect;
 mod content;
 mod publish;
+mod screen;
 mod secrets;
 mod split;
 
@@ -124,8 +125,9 @@ impl v1::link_service_server::LinkService for Link {
         &self,
         request: Request<Streaming<v1::StreamScreenRequest>>,
     ) -> Result<Response<Self::StreamScreenStream>, Status> {
-        identity_of(&request)?;
-        Err(Status::failed_precondition("nobody looks on"))
+        let agent = identity_of(&request)?.agent;
+        let answers = screen::stream(self.clone(), agent, request.into_inner()).await?;
+        Ok(Response::new(answers))
     }
 
     async fn query_artifact(
