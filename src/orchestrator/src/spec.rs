@@ -21,6 +21,8 @@ pub(crate) struct Spec {
     pub(crate) params: BTreeMap<String, Value>,
     pub(crate) pool: String,
     pub(crate) account: Option<String>,
+    /// Name of the secret that is the account's password. Not one of `secrets`.
+    pub(crate) account_secret: Option<String>,
     pub(crate) display: Option<Display>,
     pub(crate) screenshots: Screenshots,
     pub(crate) limits: Limits,
@@ -58,6 +60,7 @@ pub(crate) struct Submission {
     pub(crate) params: BTreeMap<String, Value>,
     pub(crate) pool: String,
     pub(crate) account: Option<String>,
+    pub(crate) account_secret: Option<String>,
     pub(crate) display: Option<Display>,
     pub(crate) screenshots: Screenshots,
     pub(crate) limits: Limits,

@@ -12,6 +12,7 @@ use crate::config;
 use crate::core::Row;
 use crate::events::{Event, severity_name};
 use crate::store::{AlertRow, ArtifactRow, BotErrorRow, GapRow, ScreenshotRow};
+use crate::view;
 
 /// Texts of bots that are indexed are cut to this; the whole is in the frame.
 const MAX_INDEXED: usize = 64 << 10;
@@ -112,6 +113,7 @@ pub(super) fn row(record: &v1::Record, base_ns: u64) -> Result<Option<Row>, &'st
             media_type: picture.media_type.clone(),
             sha256: digest(&picture.sha256).ok_or("a digest is 32 bytes")?,
             bytes: picture.size_bytes,
+            masked: view::masked(&picture.masked),
         })),
         Body::Alert(alert) => Some(Row::Alert(AlertRow {
             at_ms,

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::masks::{area, window};
 use super::quantity::{bytes, display, duration, pair};
 use crate::refused::Refused;
 use crate::store::EventFilter;
@@ -279,12 +280,17 @@ pub(super) struct Submit {
     /// Account wished for [default: that of a free slot]
     #[arg(long)]
     pub(super) account: Option<String>,
+    /// Secret that is the account's password: the session is opened with it, the bot can't ask for it
+    #[arg(long, value_name = "NAME")]
+    pub(super) account_secret: Option<String>,
     /// [xvfb:|xvnc:]WIDTHxHEIGHT[xDEPTH] or none
     #[arg(long, default_value = "1280x800", value_parser = display)]
     pub(super) display: Size,
-    /// A picture each so often
-    #[arg(long, value_parser = duration)]
-    pub(super) screenshot_every: Option<Duration>,
+    #[command(flatten)]
+    pub(super) pictures: Pictures,
+    /// From the opening of the session to the bot's start
+    #[arg(long, default_value = "2m", value_parser = duration)]
+    pub(super) session_timeout: Duration,
     /// Run limit
     #[arg(long, default_value = "1h", value_parser = duration)]
     pub(super) timeout: Duration,
@@ -323,6 +329,38 @@ pub(super) struct Submit {
     pub(super) wait: bool,
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// What is pictured of the display, and what not.
+#[derive(Debug, Args)]
+pub(super) struct Pictures {
+    /// A picture each so often
+    #[arg(long, value_parser = duration)]
+    pub(super) screenshot_every: Option<Duration>,
+    /// File format of pictures; both are lossless
+    #[arg(long, default_value = "png")]
+    pub(super) screenshot_format: Format,
+    /// Paint over this place in every picture; can be given several times
+    #[arg(long = "mask-area", value_name = "X,Y,WIDTHxHEIGHT", value_parser = area)]
+    pub(super) mask_areas: Vec<order::Area>,
+    /// Paint over these windows: class=C, title=T (a part of it) or class=C,title=T; can be given
+    /// several times
+    #[arg(long = "mask-window", value_name = "WINDOW", value_parser = window)]
+    pub(super) mask_windows: Vec<order::WindowMask>,
+    /// Nobody may look on while the job runs
+    #[arg(long)]
+    pub(super) no_live_view: bool,
+    /// After a secret was handed out nothing is pictured for so long, or until the bot says
+    /// `privacy off`; 0s = pictured on
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub(super) secret_pause: Duration,
+}
+
+/// A lossless file format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Png,
+    Webp,
 }
 
 /// A display's size; `None` inside means no display.

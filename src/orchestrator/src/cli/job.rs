@@ -9,7 +9,7 @@ use order::{Limits, Masks, PictureFormat, Screenshots};
 use serde_json::{Value, json};
 use wire::v1;
 
-use super::arguments::{Fetch, Job, Submit};
+use super::arguments::{Fetch, Format, Job, Submit};
 use super::files::{Folder, append, safe_name};
 use super::logs::{self, Form, Wanted};
 use super::{Ended, inert, one, pretty, render, say, show};
@@ -100,9 +100,6 @@ fn param((name, value): (String, String)) -> Result<(String, Value), Refused> {
     }
 }
 
-/// Typing a password takes seconds; a bot that never says that it is done must not stay unseen.
-const SECRET_PAUSE_MS: u64 = 30_000;
-
 fn submission(arguments: &Submit) -> Result<Submission, Refused> {
     let params: Result<BTreeMap<_, _>, _> = arguments.param.iter().cloned().map(param).collect();
     let display = arguments.display.0;
@@ -114,17 +111,11 @@ fn submission(arguments: &Submit) -> Result<Submission, Refused> {
         params: params?,
         pool: arguments.pool.clone(),
         account: arguments.account.clone(),
+        account_secret: arguments.account_secret.clone(),
         display,
-        screenshots: Screenshots {
-            on_start: display.is_some(),
-            on_failure: display.is_some(),
-            every_ms: arguments.screenshot_every.map(millis),
-            live_view: display.is_some(),
-            format: PictureFormat::Png,
-            masks: Masks::default(),
-            secret_pause_ms: SECRET_PAUSE_MS,
-        },
+        screenshots: screenshots(arguments),
         limits: Limits {
+            session_ms: millis(arguments.session_timeout),
             run_ms: millis(arguments.timeout),
             stop_grace_ms: millis(arguments.stop_grace),
             volume_bytes: arguments.volume,
@@ -143,6 +134,29 @@ fn submission(arguments: &Submit) -> Result<Submission, Refused> {
             labels: arguments.labels.iter().cloned().collect(),
         },
     })
+}
+
+/// Without a display nothing is pictured, masked or shown.
+fn screenshots(arguments: &Submit) -> Screenshots {
+    let pictures = &arguments.pictures;
+    if arguments.display.0.is_none() {
+        return Screenshots::default();
+    }
+    Screenshots {
+        on_start: true,
+        on_failure: true,
+        every_ms: pictures.screenshot_every.map(millis),
+        live_view: !pictures.no_live_view,
+        format: match pictures.screenshot_format {
+            Format::Png => PictureFormat::Png,
+            Format::Webp => PictureFormat::Webp,
+        },
+        masks: Masks {
+            areas: pictures.mask_areas.clone(),
+            windows: pictures.mask_windows.clone(),
+        },
+        secret_pause_ms: millis(pictures.secret_pause),
+    }
 }
 
 async fn submit(arguments: Submit) -> Result<Ended, Refused> {

@@ -5,6 +5,7 @@ mod files;
 mod inert;
 mod job;
 mod logs;
+mod masks;
 mod packages;
 mod quantity;
 mod render;

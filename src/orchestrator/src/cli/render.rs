@@ -194,7 +194,6 @@ pub(super) fn job(job: &Value) -> String {
     }
     let lists = [
         ("artifact", "artifacts", ["name", "bytes", "sha256"]),
-        ("screenshot", "screenshots", ["seq", "reason", "sha256"]),
         ("alert", "alerts", ["level", "title", "message"]),
         ("error", "errors", ["kind", "message", "at_unix_ms"]),
         ("rejected", "rejections", ["agent", "reason", "detail"]),
@@ -211,6 +210,14 @@ pub(super) fn job(job: &Value) -> String {
             lines.push(format!("{title:12} {}", shown.join("  ")));
         }
     }
+    for picture in job
+        .get("screenshots")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        lines.push(screenshot(picture));
+    }
     for missing in job
         .get("missing")
         .and_then(Value::as_array)
@@ -225,6 +232,28 @@ pub(super) fn job(job: &Value) -> String {
     }
     lines.extend(phases(job));
     lines.join("\n")
+}
+
+/// One picture, with the areas that it does not show.
+fn screenshot(picture: &Value) -> String {
+    let shown = ["seq", "reason", "sha256"].map(|name| field(picture, name));
+    let masked = areas(picture);
+    let masked = match masked.is_empty() {
+        true => String::new(),
+        false => format!("  masked {masked}"),
+    };
+    format!("{:12} {}{masked}", "screenshot", shown.join("  "))
+}
+
+/// Masked areas as `--mask-area` reads them.
+pub(super) fn areas(shown: &Value) -> String {
+    let area = |area: &Value| {
+        let [x, y, width, height] = ["x", "y", "width", "height"].map(|name| field(area, name));
+        format!("{x},{y},{width}x{height}")
+    };
+    let masked = shown.get("masked").and_then(Value::as_array);
+    let areas: Vec<String> = masked.into_iter().flatten().map(area).collect();
+    areas.join(" ")
 }
 
 /// The steps with their times.

@@ -151,7 +151,10 @@ impl Core {
         names
             .iter()
             .map(|name| {
-                if !job.spec.secrets.contains(name) {
+                // The account's password goes to the session; that its bot can't have it is seen to by
+                // the broker, which knows the order's `secrets` alone.
+                let account = job.spec.account_secret.as_ref() == Some(name);
+                if !account && !job.spec.secrets.contains(name) {
                     return Err(Refused::denied(
                         "SECRET_NOT_GRANTED",
                         format!("{attempt} was not granted secret {name:?}"),

@@ -196,7 +196,7 @@ impl Core {
         let screenshots: Vec<_> = self.store.screenshots(attempt)?.into_iter().map(|row| json!({
             "seq": row.seq, "at_unix_ms": row.at_ms, "reason": row.reason, "width": row.width,
             "height": row.height, "media_type": row.media_type, "sha256": row.sha256,
-            "bytes": row.bytes, "complete": here(row.sha256),
+            "bytes": row.bytes, "complete": here(row.sha256), "masked": row.masked,
         })).collect();
         let artifacts: Vec<_> = self
             .store

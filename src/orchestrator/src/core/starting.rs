@@ -49,7 +49,7 @@ pub(super) fn make_order(spec: &Spec, terms: &Terms<'_>) -> Order {
         params: spec.params.clone(),
         account: spec.account.clone(),
         display: spec.display,
-        account_secret: None,
+        account_secret: spec.account_secret.clone(),
         screenshots: spec.screenshots.clone(),
         limits,
         secrets: spec.secrets.clone(),

@@ -81,7 +81,7 @@ impl Core {
                 format!("no agent {agent:?}"),
             ));
         }
-        for name in &spec.secrets {
+        for name in spec.secrets.iter().chain(&spec.account_secret) {
             if self.store.secret(name)?.is_none() {
                 return Err(Refused::not_found(
                     "SECRET_UNKNOWN",
@@ -174,6 +174,7 @@ fn resolve(submission: Submission, package: &PackageRow, by: &str) -> Spec {
         params: submission.params,
         pool: submission.pool,
         account: submission.account,
+        account_secret: submission.account_secret,
         display: submission.display,
         screenshots: submission.screenshots,
         limits: submission.limits,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use order::{AttemptRef, Sha256Hex};
 use rusqlite::params;
+use serde_json::Value;
 
 use super::{Store, StoreError, json, parsed, signed, to_json, unsigned};
 
@@ -19,7 +20,7 @@ pub(crate) struct ArtifactRow {
 }
 
 /// A picture of the display.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ScreenshotRow {
     pub(crate) seq: u32,
     pub(crate) at_ms: u64,
@@ -29,6 +30,8 @@ pub(crate) struct ScreenshotRow {
     pub(crate) media_type: String,
     pub(crate) sha256: Sha256Hex,
     pub(crate) bytes: u64,
+    /// What was painted over: a list as it is shown.
+    pub(crate) masked: Value,
 }
 
 /// An alert of the bot.
@@ -108,7 +111,7 @@ impl Store {
         row: &ScreenshotRow,
     ) -> Result<(), StoreError> {
         self.connection.execute(
-            "INSERT OR IGNORE INTO screenshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            "INSERT OR IGNORE INTO screenshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 attempt.job.to_string(),
                 attempt.number,
@@ -121,7 +124,8 @@ impl Store {
                 row.height,
                 row.media_type,
                 row.sha256.to_string(),
-                signed(row.bytes)
+                signed(row.bytes),
+                to_json(&row.masked)?
             ],
         )?;
         Ok(())
@@ -132,7 +136,8 @@ impl Store {
         attempt: AttemptRef,
     ) -> Result<Vec<ScreenshotRow>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT seq, at_ms, reason, width, height, media_type, sha256, bytes FROM screenshots
+            "SELECT seq, at_ms, reason, width, height, media_type, sha256, bytes, masked
+             FROM screenshots
              WHERE job_id = ?1 AND attempt = ?2 ORDER BY lane_id, record_seq",
         )?;
         let rows =
@@ -146,6 +151,7 @@ impl Store {
                     media_type: row.get(5)?,
                     sha256: parsed(row.get(6)?)?,
                     bytes: unsigned(row.get(7)?)?,
+                    masked: json(&row.get::<_, String>(8)?)?,
                 })
             })?;
         Ok(rows.collect::<Result<_, _>>()?)

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// One entry per version, applied in order; `user_version` counts them.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, MASKED];
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL);
@@ -98,6 +98,11 @@ CREATE TABLE events (
 CREATE INDEX events_by_time ON events(at_ms);
 CREATE INDEX events_by_job ON events(job_id);
 CREATE INDEX events_by_code ON events(code, agent);
+";
+
+/// What was painted over in each picture.
+const MASKED: &str = "
+ALTER TABLE screenshots ADD COLUMN masked TEXT NOT NULL DEFAULT '[]';
 ";
 
 pub(super) fn apply(connection: &Connection) -> Result<(), StoreError> {

@@ -210,6 +210,51 @@ async fn a_secret_opens_for_the_broker_of_the_running_attempt_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_password_of_an_account_is_granted_to_its_attempt_and_is_none_of_the_bots_secrets() {
+    let server = Server::start().await;
+    server.stock(1).await;
+    server.set_secret("erp", b"hunter2").await;
+    server.set_secret("accounts/clerk", b"pass word").await;
+    let agent = Agent::enrolled(&server, "host-1").await;
+    let mut session = agent.connect(agent.hello()).await;
+    session.heartbeat(Vec::new(), 1).await;
+    server
+        .submit(|submission| {
+            submission.secrets = vec!["erp".to_owned()];
+            submission.account_secret = Some("accounts/clerk".to_owned());
+        })
+        .await;
+    let (job, grant, start) = session.take_job().await;
+    let order: order::Order = serde_json::from_slice(&start.order.unwrap().body).unwrap();
+    assert_eq!(order.account_secret.as_deref(), Some("accounts/clerk"));
+    assert_eq!(order.secrets, ["erp"]);
+    let request = v1::ResolveSecretsRequest {
+        job: Some(job.clone()),
+        fence: grant.fence,
+        names: vec!["accounts/clerk".to_owned()],
+    };
+    let granted = agent.link().await.resolve_secrets(request).await.unwrap();
+    let attempt = order::AttemptRef {
+        job: job.job_id.parse().unwrap(),
+        number: 1,
+    };
+    let aad = order::secret_aad(&attempt, "accounts/clerk");
+    let secret = &granted.into_inner().secrets[0];
+    assert_eq!(agent.open_secret(secret, &aad), b"pass word");
+    let unknown = server
+        .try_submit(|submission| submission.account_secret = Some("nobody".to_owned()))
+        .await;
+    assert_eq!(unknown.unwrap_err().code, "SECRET_UNKNOWN");
+    let shared = server
+        .try_submit(|submission| {
+            submission.secrets = vec!["erp".to_owned()];
+            submission.account_secret = Some("erp".to_owned());
+        })
+        .await;
+    assert_eq!(shared.unwrap_err().code, "ORDER_FIELD_REFUSED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_package_is_fetched_from_any_offset_by_who_was_offered_the_job() {
     let server = Server::start().await;
     server.stock(1).await;

@@ -167,6 +167,13 @@ impl Server {
     }
 
     pub(super) async fn submit(&self, change: impl FnOnce(&mut Submission)) -> String {
+        self.try_submit(change).await.unwrap()
+    }
+
+    pub(super) async fn try_submit(
+        &self,
+        change: impl FnOnce(&mut Submission),
+    ) -> Result<String, Refused> {
         let mut submission = Submission {
             package: "bot".to_owned(),
             entry: None,
@@ -175,6 +182,7 @@ impl Server {
             params: Default::default(),
             pool: "default".to_owned(),
             account: None,
+            account_secret: None,
             display: None,
             screenshots: order::Screenshots::default(),
             limits: order::Limits::default(),
@@ -186,8 +194,8 @@ impl Server {
         };
         change(&mut submission);
         let submission = Box::new(submission);
-        let queued = self.ask(Request::JobSubmit { submission }).await.unwrap();
-        queued["job_id"].as_str().unwrap().to_owned()
+        let queued = self.ask(Request::JobSubmit { submission }).await?;
+        Ok(queued["job_id"].as_str().unwrap().to_owned())
     }
 
     pub(super) async fn set_secret(&self, name: &str, plain: &[u8]) {

@@ -66,7 +66,12 @@ async fn a_job_that_waits_shows_null_for_what_is_absent() {
 
 fn picture(content: &[u8]) -> Body {
     Body::Screenshot(v1::Screenshot {
-        masked: Vec::new(),
+        masked: vec![v1::MaskedArea {
+            width: 1,
+            height: 1,
+            reason: v1::MaskReason::Area.into(),
+            ..v1::MaskedArea::default()
+        }],
         seq: 1,
         reason: v1::ScreenshotReason::Start.into(),
         width: 1280,

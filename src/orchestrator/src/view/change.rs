@@ -44,6 +44,20 @@ pub(crate) struct Change {
     pub(crate) parts: Vec<Part>,
 }
 
+/// Areas that are shown of one picture; of places 32 can be masked, of windows what fits on a screen.
+pub(super) const MAX_MASKED: usize = 1024;
+
+/// What was painted over, as it is shown.
+pub(crate) fn masked(areas: &[v1::MaskedArea]) -> Value {
+    let area = |area: &v1::MaskedArea| {
+        json!({
+            "x": area.x, "y": area.y, "width": area.width, "height": area.height,
+            "reason": name(area.reason().as_str_name(), "MASK_REASON_"),
+        })
+    };
+    areas.iter().take(MAX_MASKED).map(area).collect()
+}
+
 fn name(whole: &str, prefix: &str) -> String {
     whole.trim_start_matches(prefix).to_lowercase()
 }
@@ -63,12 +77,6 @@ impl Change {
             Standing::Unable(code) => ("unable", code.as_str()),
             Standing::Over(why) => ("over", why.code.as_str()),
         };
-        let masked = |area: &v1::MaskedArea| {
-            json!({
-                "x": area.x, "y": area.y, "width": area.width, "height": area.height,
-                "reason": name(area.reason().as_str_name(), "MASK_REASON_"),
-            })
-        };
         let pause = match self.pause {
             v1::ScreenPause::Unspecified => Value::Null,
             pause => name(pause.as_str_name(), "SCREEN_PAUSE_").into(),
@@ -84,7 +92,7 @@ impl Change {
             "width": self.width, "height": self.height, "pause": pause,
             "whole": self.tiles() == self.all as usize && self.all > 0,
             "changed": self.tiles(),
-            "masked": self.masked.iter().map(masked).collect::<Vec<_>>(),
+            "masked": masked(&self.masked),
             "parts": self.parts.iter().map(part).collect::<Vec<_>>(),
         })
     }

@@ -4,6 +4,7 @@ use order::{Display, DisplayKind};
 use wire::v1;
 
 use super::TILE;
+use super::change::MAX_MASKED;
 use super::picture::size;
 use crate::refused::{Kind, Refused};
 
@@ -15,8 +16,6 @@ pub(crate) const MAX_CHUNK: usize = 128 << 10;
 const MAX_SIZE: (u32, u32) = (7680, 4320);
 /// Tiles in a row or column of a picture: no WebP is larger.
 const MAX_COLUMNS: u32 = 255;
-/// Areas that a frame says are masked: of places 32, of windows what fits on a screen.
-const MAX_MASKED: usize = 1024;
 
 /// Bytes that a frame of this display can have: four per pixel of its tiles, and what is around them.
 /// Only Xvnc lets a bot make its screen larger.
