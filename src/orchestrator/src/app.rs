@@ -23,7 +23,7 @@ use crate::config::{self, Options};
 use crate::core::{self, Desk, Parts, Sessions};
 use crate::durable;
 use crate::enroll::Enrollment;
-use crate::http;
+use crate::http::{self, Passes};
 use crate::identity::Identity;
 use crate::link::{Link, Split};
 use crate::ready;
@@ -47,6 +47,8 @@ pub(crate) struct App {
     pub(crate) addresses: Addresses,
     pub(crate) order_public: VerifyingKey,
     pub(crate) data_dir: PathBuf,
+    /// Who may read the pages.
+    pub(crate) passes: Passes,
     connections: Connections,
     link_tls: Current,
     enroll_tls: Current,
@@ -248,6 +250,7 @@ fn build(options: &Options, bound: &Bound) -> Result<App, Refused> {
         },
         order_public,
         data_dir,
+        passes: Passes::default(),
         connections: Connections::default(),
         link_tls: Arc::new(ArcSwap::from_pointee(link_tls)),
         enroll_tls: Arc::new(ArcSwap::from_pointee(enroll_tls)),

@@ -10,6 +10,7 @@ mod identity;
 mod leases;
 mod life;
 mod output;
+mod pages;
 mod publisher;
 mod recovery;
 mod results;

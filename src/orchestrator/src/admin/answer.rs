@@ -81,6 +81,7 @@ pub(super) async fn answer(
             let id = find(app, job).await?;
             return watch(app, stream, id).await;
         }
+        Request::JobPage { job } => looking::page(app, find(app, job).await?, by)?,
         Request::JobScreen {
             job,
             most_per_second,

@@ -3,17 +3,28 @@
 use std::time::Duration;
 
 use order::JobId;
+use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::answer::{Answered, closed};
 use super::protocol::{Frame, PIECE, write};
 use crate::app::App;
+use crate::http::Pass;
 use crate::refused::Refused;
 use crate::view::{Change, Seat, Standing, Watcher};
 
 /// A command that takes no more for this long has its place given up.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Where a browser can look on, when the server has pages.
+pub(super) fn page(app: &App, job: JobId, by: String) -> Result<Value, Refused> {
+    let Some(url) = &app.addresses.http_url else {
+        return Ok(json!({"page": null}));
+    };
+    let token = app.passes.once(Pass { by, job: Some(job) })?;
+    Ok(json!({"page": format!("{url}/jobs/{job}/watch?token={token}")}))
+}
 
 /// Sends what has changed until the job has ended or the command has gone.
 pub(super) async fn screen(

@@ -72,6 +72,10 @@ pub(crate) enum Request {
         most_per_second: u32,
         pictures: bool,
     },
+    /// The address of a page that shows it, with a token that works once.
+    JobPage {
+        job: String,
+    },
     /// Per file its facts, then its bytes.
     JobScreenshots {
         job: String,

@@ -31,7 +31,7 @@ fn run(
         data_dir: dir.join("data"),
         listen: local,
         enroll: local,
-        http: None,
+        http: Some(local),
         name: None,
         lease_ttl,
         secrets_key: None,

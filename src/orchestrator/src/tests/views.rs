@@ -12,7 +12,7 @@ use super::server::{Server, until};
 use super::viewer::{Feed, Watch, frame, whole};
 use crate::spec::Submission;
 
-fn with_display(submission: &mut Submission) {
+pub(super) fn with_display(submission: &mut Submission) {
     submission.display = Some(Display {
         kind: DisplayKind::Xvfb,
         width: 320,
@@ -25,7 +25,7 @@ fn with_display(submission: &mut Submission) {
     };
 }
 
-async fn running(server: &Server) -> (Agent, Session, v1::JobRef) {
+pub(super) async fn running(server: &Server) -> (Agent, Session, v1::JobRef) {
     server.stock(3).await;
     let agent = Agent::enrolled(server, "host-1").await;
     let mut session = agent.connect(agent.hello()).await;
