@@ -237,10 +237,31 @@ pub(super) enum Job {
         place: Place,
         job: String,
     },
+    /// Look on at a running job's screen until the job ends
+    Watch(Watch),
     /// Write a job's pictures into a folder
     Screenshots(Fetch),
     /// Write what a job handed back into a folder
     Artifacts(Fetch),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    #[command(flatten)]
+    pub(super) place: Place,
+    pub(super) job: String,
+    /// Most pictures a second, 1 to 10
+    #[arg(long, default_value_t = 2)]
+    pub(super) fps: u32,
+    /// Write each picture into this folder; made when it does not exist
+    #[arg(long)]
+    pub(super) out: Option<PathBuf>,
+    /// File format of the pictures
+    #[arg(long, default_value = "png", requires = "out")]
+    pub(super) format: Format,
+    /// One JSON object per change
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use wire::v1;
 use super::arguments::{Fetch, Format, Job, Submit};
 use super::files::{Folder, append, safe_name};
 use super::logs::{self, Form, Wanted};
-use super::{Ended, inert, one, pretty, render, say, show};
+use super::{Ended, inert, one, pretty, render, say, show, watch};
 use crate::admin::{Client, Frame, Request};
 use crate::core::millis;
 use crate::refused::Refused;
@@ -74,6 +74,7 @@ pub(super) async fn run(job: Job) -> Result<Ended, Refused> {
             )
             .await?;
         }
+        Job::Watch(watch) => watch::run(watch).await?,
         Job::Screenshots(fetch) => {
             let request = Request::JobScreenshots {
                 job: fetch.job.clone(),

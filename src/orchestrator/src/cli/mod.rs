@@ -1,6 +1,7 @@
 //! The command line. `serve` runs the server; everything else asks it.
 
 mod arguments;
+mod canvas;
 mod files;
 mod inert;
 mod job;
@@ -10,6 +11,7 @@ mod packages;
 mod quantity;
 mod render;
 mod serve;
+mod watch;
 
 use std::io::Write as _;
 use std::path::Path;
