@@ -4,6 +4,7 @@
 //! read yet takes from the window of all: so only one frame of all views of this host is under way,
 //! which takes at most its stream's window, half of the connection's. Before each piece others go first.
 
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,48 +99,58 @@ impl Road {
         out: &mpsc::Sender<v1::StreamScreenRequest>,
         answers: &mut Streaming<v1::StreamScreenResponse>,
     ) -> Result<bool, Failure> {
+        let ScreenFrame {
+            bytes,
+            length,
+            mut taken,
+        } = frame;
         let Ok(_turn) = self.turn.acquire().await else {
             return Ok(false);
         };
         tokio::select! {
-            sent = self.send_frame(&frame, out) => sent?,
+            sent = self.send_frame(&bytes, length, out) => sent?,
             ended = answers.message() => return match ended {
                 // A word before the frame was whole can only mean one that is not wanted.
                 Ok(_) => Ok(false),
                 Err(status) => Err(Failure::of_status(&status)),
             },
+            // Another view took the place of this one, or the job is over.
+            () = taken.closed() => return Ok(false),
         }
-        let answer = within(answers.message()).await?;
+        let answer = tokio::select! {
+            answer = within(answers.message()) => answer?,
+            () = taken.closed() => return Ok(false),
+        };
         let Some(answer) = answer.map_err(|status| Failure::of_status(&status))? else {
             return Ok(false);
         };
-        let taken = match answer.keyframe_wanted {
+        let word = match answer.keyframe_wanted {
             true => Taken::Anew,
             false => Taken::Next,
         };
         // Nobody waits for it when the attendant is another by now.
-        let _ = frame.taken.send(taken);
+        let _ = taken.send(word);
         Ok(true)
     }
 
     async fn send_frame(
         &self,
-        frame: &ScreenFrame,
+        bytes: &File,
+        whole: u64,
         out: &mpsc::Sender<v1::StreamScreenRequest>,
     ) -> Result<(), Failure> {
         let mut offset = 0;
-        while offset < frame.length {
+        while offset < whole {
             self.traffic.give_way().await;
-            let length = CHUNK.min(frame.length - offset);
+            let length = CHUNK.min(whole - offset);
             let mut data = vec![0; usize::try_from(length).unwrap_or(0)];
-            frame
-                .bytes
+            bytes
                 .read_exact_at(&mut data, offset)
                 .map_err(|source| Failure::Network(format!("a frame can't be read: {source}")))?;
             offset += length;
             let chunk = Chunk {
                 data: data.into(),
-                last: offset == frame.length,
+                last: offset == whole,
             };
             send(out, Body::Chunk(chunk)).await?;
         }

@@ -133,7 +133,9 @@ impl Bell {
 
     async fn watch(&mut self, socket: &PacketSocket, wish: Wish) -> Result<(), Deaf> {
         let watched = Watched::new(wish);
-        socket.send(&watched.ask(), &[]).await?;
+        for word in watched.replace(self.watched.as_ref()) {
+            socket.send(&word, &[]).await?;
+        }
         self.watched = Some(watched);
         Ok(())
     }

@@ -72,6 +72,16 @@ impl Watched {
         }
     }
 
+    /// Takes the place of the view before, to the same attendant; what is to be said to it. A frame of
+    /// the view before counts as passed on: its attendant would wait for ever.
+    pub(super) fn replace(&self, before: Option<&Self>) -> Vec<ToAttendant> {
+        let owed = before
+            .and_then(|before| before.under_way.as_ref())
+            .is_some_and(|frame| frame.owed);
+        let shown = owed.then_some(ToAttendant::Shown);
+        [self.ask()].into_iter().chain(shown).collect()
+    }
+
     /// Takes a frame.
     pub(super) fn show(&mut self, file: Option<OwnedFd>) -> Result<(), Lie> {
         let file = file.ok_or(Lie::NoFile)?;
@@ -198,6 +208,17 @@ mod tests {
         view.show(frame(b"one")).unwrap();
         view.show(frame(b"two")).unwrap();
         assert!(matches!(view.show(frame(b"three")), Err(Lie::TooMany)));
+    }
+
+    #[tokio::test]
+    async fn a_view_that_takes_the_place_of_another_frees_its_frame() {
+        let (mut before, _shown) = watched();
+        let (after, _) = watched();
+        let (before, after) = (before.as_mut().unwrap(), after.unwrap());
+        assert_eq!(after.replace(None), [ASK]);
+        assert_eq!(after.replace(Some(before)), [ASK]);
+        before.show(frame(b"one")).unwrap();
+        assert_eq!(after.replace(Some(before)), [ASK, ToAttendant::Shown]);
     }
 
     #[tokio::test]

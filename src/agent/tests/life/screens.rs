@@ -96,6 +96,20 @@ async fn the_attendant_hears_when_nobody_looks_on_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wish_for_more_pictures_takes_the_place_of_the_view_and_frees_its_frame() {
+    let (host, attempt, attendant) = watched().await;
+    attendant.show(b"never taken");
+    host.orchestrator.frame(0, 0).await;
+    host.orchestrator.watch("more", attempt, 5).await;
+    let more = ToAttendant::Watch { most_per_second: 5 };
+    let heard = told(&attendant, 1, more);
+    told(&attendant, heard, ToAttendant::Shown);
+    host.orchestrator.view_ended(0).await;
+    attendant.show(b"whole");
+    assert_eq!(host.orchestrator.frame(1, 0).await, b"whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_link_ends_the_view_and_the_next_session_may_begin_it_anew() {
     let (host, attempt, attendant) = watched().await;
     attendant.show(b"one");
