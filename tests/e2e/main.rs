@@ -19,3 +19,4 @@ mod output;
 mod restarts;
 mod runs_a_job;
 mod secrets;
+mod watch;

@@ -30,6 +30,8 @@ pub struct Options {
     pub lease_ttl: String,
     /// Where the programs are that broker and session start; those under test unless said.
     pub programs: Option<PathBuf>,
+    /// Whether the orchestrator has pages.
+    pub pages: bool,
     /// Programs of Debian that broker and sessions can't start, as if they were not installed.
     pub hidden: Vec<PathBuf>,
 }
@@ -43,6 +45,7 @@ impl Default for Options {
             policy,
             lease_ttl: "120s".into(),
             programs: None,
+            pages: false,
             hidden: vec![],
         }
     }
@@ -222,16 +225,18 @@ impl Host {
             "localhost",
         ]);
         command.args(["--lease-ttl", &options.lease_ttl]);
+        if options.pages {
+            command.args(["--http", "127.0.0.1:0"]);
+        }
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
             .expect("robot-orchestrator starts");
-        let mut line = String::new();
         let stdout = child.stdout.take().expect("a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let mut said = BufReader::new(stdout).lines().map_while(Result::ok);
         assert!(
-            line.starts_with("listening"),
-            "robot-orchestrator said {line:?}: {}",
+            said.any(|line| line.starts_with("listening")),
+            "robot-orchestrator never listened: {}",
             self.log("robot-orchestrator")
         );
         self.orchestrator = Some(child);
@@ -394,6 +399,22 @@ impl Host {
             .arg("--data-dir")
             .arg(self.dir.join("orchestrator"))
             .output()
+            .expect("robot-orchestrator starts")
+    }
+
+    /// A command line of robot-orchestrator that goes on while the test does.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn begin(&self, args: &[&str]) -> Child {
+        let mut command = Command::new(programs().join("robot-orchestrator"));
+        command
+            .args(args)
+            .arg("--data-dir")
+            .arg(self.dir.join("orchestrator"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
             .expect("robot-orchestrator starts")
     }
 
