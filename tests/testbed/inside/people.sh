@@ -1,0 +1,110 @@
+# shellcheck shell=bash
+# People on the host, and accounts that may have no session.
+
+# A person at a terminal of her own: logind calls that a session of class user.
+person_logs_in() { # USER
+    local user=$1
+    id "$user" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$user"
+    systemd-run --quiet --unit "person-$user" --collect script --quiet --command "login -f $user sh -c 'exec sleep 1000'" /dev/null
+    eventually 20 sh -c "loginctl list-sessions --no-legend | grep -qw $user"
+}
+
+person_logs_out() { # USER
+    systemctl stop "person-$1.service"
+    loginctl terminate-user "$1" 2>/dev/null || true
+    eventually 20 sh -c "! loginctl list-sessions --no-legend | grep -qw $1"
+}
+
+# A stranger's process in a session of its own, under a bot's account.
+stranger_comes() {
+    systemd-run --quiet --unit stranger --collect -p PAMName=login -p User="$ACCOUNT" -p WorkingDirectory=/ sleep 1000
+    eventually 20 sh -c "loginctl list-sessions --no-legend | grep -qw $ACCOUNT"
+}
+
+stranger_goes() {
+    systemctl stop stranger.service
+    eventually 30 account_is_idle
+}
+
+account_is_idle() { [ -z "$(ps -o pid= -U "$BOT_UID")" ] && [ ! -e "/run/user/$BOT_UID" ]; }
+
+# An event of this code whose sentence or fields hold this text.
+event_tells() { # CODE TEXT
+    eventually 20 sh -c "journalctl --no-pager -o json EVENT_CODE=$1 | grep -q -- '$2'"
+}
+
+rights_are_taken() { # USER: runs su to root, with a password on its standard input
+    echo "root:change" | chpasswd
+    su "$1" -s /bin/sh -c 'echo change | su root -c true'
+    event_tells 100604 "$1\|(uid=$(id -u "$1"))"
+}
+
+policy() { # KEY VALUE of [session]
+    sed -i "s/^$1 = .*/$1 = \"$2\"/" /etc/robotd/policy.toml
+    robotctl validate /etc/robotd/policy.toml >/dev/null
+    systemctl restart robotd-broker.service
+}
+
+is_refused_for_now() { # JOB CODE
+    [ "$(shown "$1" '[r["code"] for r in j["rejections"]]' | grep -c "$2")" = 1 ] && ! has_ended "$1"
+}
+
+# A job that this host will not take now, until COMMAND makes it possible.
+waits_until() { # CODE COMMAND...
+    local code=$1 job
+    shift
+    job=$(submit quick)
+    echo "$job" >"$JOB_FILE"
+    eventually 30 is_refused_for_now "$job" "$code"
+    "$@"
+    eventually 120 has_ended "$job"
+    same outcome "$(shown "$job" 'j["outcome"]')" SUCCEEDED
+}
+
+# A job that never starts, for this reason.
+never_starts() { # CODE OPTION...
+    local code=$1
+    shift
+    complete quick NOT_STARTED "$@"
+    same code "$(shown "$(job)" 'j["code"]')" "$code"
+}
+
+open_host() { rm -f /run/nologin; }
+
+remark_is() { # WANTED
+    same remarks "$(shown "$(job)" '" ".join(j["remarks"])')" "$1"
+}
+
+account_is_refused() { # CODE UNDO COMMAND...
+    local code=$1 undo=$2
+    shift 2
+    "$@"
+    local status=0
+    never_starts "$code" || status=$?
+    sh -c "$undo"
+    return "$status"
+}
+
+password_is_tried_once() {
+    local before after
+    before=$(journalctl --no-pager | grep -c "authentication failure.*user=$ACCOUNT" || true)
+    printf wrong | robot-orchestrator secret set door
+    never_starts PASSWORD_REFUSED --account-secret door
+    after=$(journalctl --no-pager | grep -c "authentication failure.*user=$ACCOUNT" || true)
+    same "failed tries" "$((after - before))" 1
+}
+
+password_opens() {
+    echo "$ACCOUNT:correct horse" | chpasswd
+    printf 'correct horse' | robot-orchestrator secret set door
+    complete quick SUCCEEDED --account-secret door
+    ! journalctl --no-pager -o export | grep -q 'correct horse' || fail "the password is in the journal"
+    ! grep -rqF 'correct horse' /var/lib/robotd /var/lib/robotd-broker || fail "the password is on the disk"
+}
+
+forget_password() { usermod -p '*' "$ACCOUNT"; }
+
+closed_host_waits() {
+    touch /run/nologin
+    waits_until HOST_CLOSED open_host
+}
