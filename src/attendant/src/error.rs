@@ -24,6 +24,9 @@ pub(crate) enum StartError {
     /// robotd could not be listened for.
     #[error("robotd can't be listened for")]
     Doorbell(#[source] sys::fdpass::Error),
+    /// The directory of its sockets could not be kept.
+    #[error("the directory for sockets can't be kept open")]
+    Sockets(#[source] std::io::Error),
     /// The job's parameters are no JSON object.
     #[error("the job's parameters are no JSON object")]
     Params,
@@ -42,7 +45,11 @@ impl StartError {
         match self {
             Self::Harden(_) => NOT_PERMITTED,
             Self::Session(_) | Self::Params => PROTOCOL,
-            Self::Lane(_) | Self::Blobs(_) | Self::Kept(_) | Self::Doorbell(_) => IO,
+            Self::Lane(_)
+            | Self::Blobs(_)
+            | Self::Kept(_)
+            | Self::Doorbell(_)
+            | Self::Sockets(_) => IO,
             Self::Wait(_) => SOFTWARE,
         }
     }

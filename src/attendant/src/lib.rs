@@ -31,6 +31,7 @@ mod secrets;
 mod display;
 mod privacy;
 mod shots;
+mod vnc;
 
 mod app;
 

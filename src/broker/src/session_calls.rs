@@ -257,10 +257,17 @@ impl Broker {
         let code = match kind {
             NoticeKind::AttendantLost => Code::AttendantLost,
             NoticeKind::ArtifactRefused => Code::ArtifactRefused,
+            NoticeKind::LookedOn => Code::ScreenWatchBegan,
+            NoticeKind::LooksNoMore => Code::ScreenWatchEnded,
         };
-        let event = Self::event_now(code)
-            .with("reason_code", refusal.code.as_str())
-            .with("reason", refusal.detail.as_str());
+        let event = match kind {
+            NoticeKind::LookedOn | NoticeKind::LooksNoMore => {
+                Self::event_now(code).with("user", refusal.detail.as_str())
+            }
+            _ => Self::event_now(code)
+                .with("reason_code", refusal.code.as_str())
+                .with("reason", refusal.detail.as_str()),
+        };
         self.event(event, Some(attempt));
     }
 

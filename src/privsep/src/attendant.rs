@@ -111,6 +111,11 @@ pub enum FromAttendant {
         /// Its totals.
         total: Result<ArtifactTotal, Refusal>,
     },
+    /// An administrator of the host began to look on over VNC, or left.
+    LookedOn {
+        /// Began.
+        began: bool,
+    },
     /// The lane is ended and synced.
     Finished(Totals),
     /// The lane can't be written any more (disk full beyond the reserve, failed sync).

@@ -51,6 +51,10 @@ pub enum NoticeKind {
     AttendantLost,
     /// Something in the artifacts directory was not handed over.
     ArtifactRefused,
+    /// An administrator of the host began to look on over VNC.
+    LookedOn,
+    /// And does so no more.
+    LooksNoMore,
 }
 
 /// What a session is told.

@@ -21,6 +21,7 @@ use crate::privacy::Privacy;
 use crate::secrets::Secrets;
 use crate::session::{Session, SessionError};
 use crate::shots::Shots;
+use crate::vnc;
 
 impl Attendant {
     /// Builds it and says so.
@@ -39,6 +40,10 @@ impl Attendant {
         let blobs = Blobs::open(&spool)?;
         let kept = Kept::load(&spool)?;
         let privacy = privacy(&begin, &kept, boottime());
+        let looks = vnc::is_allowed(&begin.screenshots)
+            .then(|| sockets.try_clone())
+            .transpose();
+        let looks = looks.map_err(StartError::Sockets)?;
         let doorbell = Doorbell::listen(sockets, begin.robotd_uid).map_err(StartError::Doorbell)?;
         session.say(&FromAttendant::Ready {
             epoch: lane.epoch(),
@@ -66,6 +71,8 @@ impl Attendant {
             not_taken: 0,
             shots: Shots::new(screenshots),
             doorbell,
+            looks,
+            vnc: None,
             replies: Vec::new(),
             give_up_at: None,
         })

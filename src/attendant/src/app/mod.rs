@@ -35,6 +35,7 @@ use crate::privacy::Privacy;
 use crate::secrets::Secrets;
 use crate::session::{Session, SessionError};
 use crate::shots::Shots;
+use crate::vnc::Vnc;
 
 use replies::Reply;
 
@@ -67,6 +68,9 @@ pub(crate) struct Attendant {
     paused: Option<ScreenPause>,
     not_taken: u32,
     doorbell: Doorbell,
+    /// Directory for the socket of who looks on over VNC; none when nobody may.
+    looks: Option<OwnedFd>,
+    vnc: Option<Vnc>,
     replies: Vec<Reply>,
     /// The lane is to be ended as soon as all is read and written, by then at the latest.
     give_up_at: Option<Duration>,

@@ -44,6 +44,9 @@ impl Attendant {
             return;
         }
         self.shots.pause(pause);
+        if let Some(vnc) = &mut self.vnc {
+            vnc.pause(pause.is_some());
+        }
         self.paused = pause;
         match pause {
             Some(ScreenPause::Secret) => {

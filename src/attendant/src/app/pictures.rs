@@ -1,5 +1,7 @@
 //! Pictures and frames: asked for, brought by the display's thread, kept or passed on.
 
+use std::os::fd::{AsFd as _, OwnedFd};
+
 use order::PictureFormat;
 use privsep::Refusal;
 use privsep::attendant::FromAttendant;
@@ -15,6 +17,7 @@ use crate::error::note;
 use crate::explain;
 use crate::session::SessionError;
 use crate::shots::Shot;
+use crate::vnc::Vnc;
 
 /// The bot may show anything meanwhile.
 const PAUSED: &str = "SCREENSHOT_PAUSED";
@@ -32,6 +35,38 @@ impl Attendant {
         match self.shots.open(place, pause) {
             Ok(()) => Ok(()),
             Err(error) => self.display_failed(&error.into()),
+        }
+    }
+
+    /// A bot whose screen can't be looked at over VNC runs all the same.
+    pub(super) fn open_vnc(&mut self, server: &OwnedFd, number: u32) {
+        const ROOT: u32 = 0;
+        let Some(looks) = &self.looks else { return };
+        let listening = server
+            .try_clone()
+            .and_then(|server| Vnc::listen(looks.as_fd(), server, number, ROOT));
+        match listening {
+            Ok(mut vnc) => {
+                vnc.pause(self.paused.is_some());
+                self.vnc = Some(vnc);
+            }
+            Err(error) => crate::error::note(&error),
+        }
+    }
+
+    /// Somebody came to look on over VNC.
+    pub(super) fn let_look_on(&mut self) -> Result<(), SessionError> {
+        match self.vnc.as_mut().is_some_and(Vnc::accept) {
+            true => self.session.say(&FromAttendant::LookedOn { began: true }),
+            false => Ok(()),
+        }
+    }
+
+    /// Who looked on over VNC has left.
+    pub(super) fn see_off(&mut self) -> Result<(), SessionError> {
+        match self.vnc.as_mut().is_some_and(Vnc::has_left) {
+            true => self.session.say(&FromAttendant::LookedOn { began: false }),
+            false => Ok(()),
         }
     }
 

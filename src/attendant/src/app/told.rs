@@ -41,10 +41,13 @@ impl Attendant {
                 ToAttendant::Display {
                     number,
                     cookie,
-                    vnc: _,
+                    vnc,
                 },
                 Some(folder),
             ) => {
+                if vnc {
+                    self.open_vnc(&folder, number);
+                }
                 self.open_display(Place {
                     folder,
                     number,

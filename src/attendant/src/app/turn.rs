@@ -70,6 +70,8 @@ impl Attendant {
             // What is to be said is said at the end of the turn.
             Source::RobotdHasRoom => {}
             Source::Display => self.look_at_the_display()?,
+            Source::Viewer => self.let_look_on()?,
+            Source::ViewerLeft => self.see_off()?,
             Source::Bot(interest) => self.bot.attend(interest),
         }
         Ok(Next::GoOn)

@@ -19,6 +19,8 @@ pub(super) enum Source {
     Robotd,
     RobotdHasRoom,
     Display,
+    Viewer,
+    ViewerLeft,
     Bot(Interest),
 }
 
@@ -48,6 +50,10 @@ impl Attendant {
         }
         if let Some(display) = self.shots.display() {
             watched.push((Source::Display, Watch::readable(display.wake())));
+        }
+        if let Some(vnc) = &self.vnc {
+            watched.push((Source::Viewer, Watch::readable(vnc.listener())));
+            watched.push((Source::ViewerLeft, Watch::readable(vnc.wake())));
         }
         for (source, stream) in [
             (Source::Stdout, &self.stdout),

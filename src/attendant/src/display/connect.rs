@@ -23,10 +23,24 @@ pub(super) fn reach(
     number: u32,
     deadline: Duration,
 ) -> Result<OwnedFd, DisplayError> {
+    reach_name(folder, &format!("X{number}"), number, deadline)
+}
+
+/// Connects to the VNC server of this display in the same way.
+pub(crate) fn reach_vnc(folder: &OwnedFd, number: u32) -> Result<OwnedFd, DisplayError> {
+    let deadline = boottime() + super::PATIENCE;
+    reach_name(folder, &format!("vnc{number}"), number, deadline)
+}
+
+fn reach_name(
+    folder: &OwnedFd,
+    name: &str,
+    number: u32,
+    deadline: Duration,
+) -> Result<OwnedFd, DisplayError> {
     let failed = |source: io::Error| DisplayError::Connect { number, source };
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let name = openat(folder, format!("X{number}"), flags, Mode::empty())
-        .map_err(|errno| failed(errno.into()))?;
+    let name = openat(folder, name, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
     let facts = fstat(&name).map_err(|errno| failed(errno.into()))?;
     if FileType::from_raw_mode(facts.st_mode) != FileType::Socket {
         return Err(DisplayError::NotASocket(number));

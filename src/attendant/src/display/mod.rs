@@ -43,6 +43,7 @@ use ::wire::v1::ScreenPause;
 use order::{Masks, PictureFormat};
 use sys::poll::Event;
 
+pub(crate) use connect::reach_vnc;
 pub(crate) use still::Picture;
 pub(crate) use wire::DisplayError;
 

@@ -47,6 +47,15 @@ impl Monitor {
                 });
                 None
             }
+            Event::Attendant(FromAttendant::LookedOn { began }) => {
+                let (kind, what) = if began {
+                    (NoticeKind::LookedOn, "root of this host, over VNC")
+                } else {
+                    (NoticeKind::LooksNoMore, "root of this host, over VNC")
+                };
+                self.notice(kind, Refusal::new("LOOKED_ON", what));
+                None
+            }
             Event::Attendant(FromAttendant::Ready { epoch }) => {
                 self.lane_epoch = epoch.iter().map(|byte| format!("{byte:02x}")).collect();
                 Some(Event::Attendant(FromAttendant::Ready { epoch }))
