@@ -224,3 +224,51 @@ fn an_xvnc_display_is_resized_by_its_bot_and_listens_nowhere() {
     assert_eq!(report["session"]["display"], "xvnc:640x480x24");
     host.assert_nothing_left();
 }
+
+/// Waits for the word of who looks on.
+const SHOWN: &str = "import time\nprint('up', flush=True)\ntime.sleep(1000)\n";
+
+#[test]
+fn root_may_look_on_over_vnc_unless_something_is_masked() {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+    let host = Host::start(&Options::default());
+    let package = host.push_python("shown", SHOWN);
+    let display = ["--display", "xvnc:640x480", "--stop-grace", "1s"];
+    let job = host.submit(&package, &display);
+    host.says(&job, "up");
+    let socket = |job: &str| host.run.join(format!("a/jobs/{job}.1/vnc.sock"));
+    let mut viewer = UnixStream::connect(socket(&job)).expect("a VNC server");
+    let mut version = [0; 12];
+    viewer.read_exact(&mut version).expect("a version");
+    assert_eq!(&version, b"RFB 003.008\n");
+    viewer.write_all(&version).expect("a version");
+    let mut kinds = [0; 2];
+    viewer.read_exact(&mut kinds).expect("kinds of security");
+    assert_eq!(kinds, [1, 1], "one kind, none");
+    viewer.write_all(&[1]).expect("a choice");
+    let mut done = [0; 4];
+    viewer.read_exact(&mut done).expect("a result");
+    viewer.write_all(&[1]).expect("shared");
+    let mut size = [0; 4];
+    viewer.read_exact(&mut size).expect("a size");
+    assert_eq!((done, size), ([0; 4], [2, 128, 1, 224]), "640x480");
+    host.event(100_514, |event| {
+        event["data"]["user"]
+            .as_str()
+            .is_some_and(|user| user.contains("VNC"))
+    });
+    drop(viewer);
+    host.event(100_515, |_| true);
+    host.ask(&["job", "stop", &job]);
+    host.report(&job);
+    let masked = host.submit(
+        &package,
+        &[&display[..], &["--mask-area", "0,0,10x10"]].concat(),
+    );
+    host.says(&masked, "up");
+    assert!(!socket(&masked).exists());
+    host.ask(&["job", "stop", &masked]);
+    host.report(&masked);
+    host.assert_nothing_left();
+}

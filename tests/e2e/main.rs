@@ -19,4 +19,5 @@ mod output;
 mod restarts;
 mod runs_a_job;
 mod secrets;
+mod sessions;
 mod watch;

@@ -16,7 +16,7 @@ const BOT: &str = "import subprocess,sys,time\n\
     sys.stdout.write(secret[cut:] + '>\\n'); sys.stdout.flush()\n\
     print(len(secret))\n";
 
-fn set_secret(host: &Host, name: &str, value: &str) {
+pub(crate) fn set_secret(host: &Host, name: &str, value: &str) {
     let mut command = Command::new(programs().join("robot-orchestrator"));
     command
         .args(["secret", "set", name, "--data-dir"])

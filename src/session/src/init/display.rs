@@ -210,7 +210,8 @@ fn command(display: Display) -> Result<Vec<String>, Refusal> {
 }
 
 /// The VNC side is a unix socket beside X's own, for looking on: no key, pointer, clipboard or
-/// size comes in by it. The attendant alone reaches it, so it asks for no password.
+/// size comes in by it. The job's own processes and its attendant, another user, reach it and nobody
+/// else does: it asks for no password.
 fn looking_only() -> Vec<String> {
     let socket = format!("{SOCKETS}/vnc0");
     words(&[
@@ -219,7 +220,7 @@ fn looking_only() -> Vec<String> {
         "-rfbunixpath",
         &socket,
         "-rfbunixmode",
-        "0600",
+        "0666",
         "-SecurityTypes",
         "None",
         "-AlwaysShared",
