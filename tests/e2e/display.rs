@@ -15,7 +15,8 @@ info = subprocess.run(['xdpyinfo'], capture_output=True, text=True).stdout
 print([line.strip() for line in info.splitlines() if 'dimensions' in line][0].split('(')[0])
 subprocess.run(['xsetroot', '-solid', '#c04020'], check=True)
 own = '@/tmp/.X11-unix/X' + os.environ['DISPLAY'][1:]
-listening = [line for line in open('/proc/net/unix') if line.split()[-1] == own]
+LISTENS = '00010000'
+listening = [line for line in open('/proc/net/unix') if line.split()[-1] == own and line.split()[3] == LISTENS]
 print('abstract sockets', len(listening))
 time.sleep(1.5)
 sys.exit(int(sys.argv[1]))
@@ -183,7 +184,7 @@ fn a_bot_that_replaces_its_x_socket_by_links_harms_only_its_pictures() {
 const RESIZER: &str = r#"
 import os, subprocess
 def run(*argv): subprocess.run(argv, check=True)
-print('vnc socket', os.path.exists('/tmp/.X11-unix/vnc0'))
+print('vnc socket', os.path.exists('/tmp/.X11-unix/vnc' + os.environ['DISPLAY'][1:]))
 output = [line.split()[0] for line in subprocess.run(['xrandr'], capture_output=True, text=True).stdout.splitlines() if ' connected' in line][0]
 run('xrandr', '--newmode', 'large', '60', '1000', '1001', '1002', '1003', '700', '701', '702', '703')
 run('xrandr', '--addmode', output, 'large')

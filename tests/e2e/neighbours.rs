@@ -39,6 +39,10 @@ def connects(path):
     try: socket.socket(socket.AF_UNIX).connect(path); return True
     except OSError: return False
 print('abstract', connects('\0/tmp/.X11-unix/' + own))
+def poses(number):
+    try: socket.socket(socket.AF_UNIX).bind('\0/tmp/.X11-unix/X%d' % number); return True
+    except OSError: return False
+print('poses as the display of', [n for n in range(1000, int(own[1:]) + 1) if poses(n)])
 def tcp(port):
     with socket.socket() as one: one.settimeout(1); return one.connect_ex(('127.0.0.1', port)) == 0
 print('tcp', [n for n in range(10) if tcp(6000 + n)])
@@ -71,7 +75,7 @@ fn one_job_finds_no_file_process_display_ipc_object_or_socket_of_the_other() {
     let seen = String::from_utf8(host.stream(job, "stdout")).expect("text");
     assert_eq!(
         seen,
-        "files []\nipc -1 -1 -1\nprocesses True []\nx sockets True\nabstract False\ntcp []\n\
+        "files []\nipc -1 -1 -1\nprocesses True []\nx sockets True\nabstract False\nposes as the display of []\ntcp []\n\
          own display 0\nsockets ['artifacts', 'bin', 'display', 'job.sock', 'params.json'] False\n"
     );
     let other = host.show(&first);

@@ -19,6 +19,8 @@ use crate::sweep;
 const PICTURE: Duration = Duration::from_secs(10);
 /// pam_close_session and the leader's exit.
 const LEADER: Duration = Duration::from_secs(60);
+/// A leader that has opened nothing yet: what it waits for, a module that hangs, is not waited for.
+const UNOPENED: Duration = Duration::from_secs(10);
 /// What is left in the pipes and the spool's last sync, on a slow disk.
 const DRAIN: Duration = Duration::from_secs(120);
 /// All artifacts together; an attendant that takes none of them must not hold the license.
@@ -124,7 +126,16 @@ fn end_leader(monitor: &mut Monitor) {
     if let Some(leader) = &monitor.leader {
         let _ = leader.process.send(sys::Signal::SIGTERM);
     }
-    let closed = wait(monitor, LEADER, |event| {
+    let limit = if monitor
+        .timeline
+        .iter()
+        .any(|step| step.phase == Phase::SessionOpen)
+    {
+        LEADER
+    } else {
+        UNOPENED
+    };
+    let closed = wait(monitor, limit, |event| {
         matches!(
             event,
             Event::Leader(FromLeader::Closed { .. }, _) | Event::LeaderEnded

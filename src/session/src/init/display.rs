@@ -3,14 +3,14 @@
 //! The server's copy of the cookie is root's and lies where the bot can't write; the clients' copy
 //! is the bot's. No TCP, no abstract socket: who is not in the job's mount namespace has no way in.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 use nix::fcntl::{OFlag, open};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 use nix::sys::stat::Mode;
 use order::{Display, DisplayKind};
 use privsep::Refusal;
@@ -126,10 +126,8 @@ impl Job<'_> {
     fn start_server(&mut self, display: Display) -> Result<u32, Refusal> {
         let (answer, report) =
             nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|error| refuse(error.to_string()))?;
-        let sockets = fs::read("/proc/net/unix")
-            .map_err(|error| refuse(format!("the sockets of the job's network: {error}")))?;
-        let mut argv = command(display)?;
-        argv.insert(1, format!(":{}", unclaimed(&sockets)));
+        let claim = self.claim.insert(claim()?);
+        let argv = command(display, claim.number)?;
         let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
         let null = programs::nothing()?;
         let fds = [null.as_fd(), null.as_fd(), null.as_fd(), report.as_fd()];
@@ -153,27 +151,46 @@ impl Job<'_> {
 }
 
 /// Beyond what displays of the host take: from 0 servers, from 10 ssh and xrdp, from 99 xvfb-run.
-/// One that starts after ours would claim its number's abstract socket too.
-const FIRST_NUMBER: u32 = 1000;
+const NUMBERS: std::ops::Range<u32> = 1000..60_000;
 
-/// The lowest number of ours whose abstract socket nobody listens on. Clients (libxcb 1.15 does) try that
-/// one before the file in /tmp, and it belongs to the network, which may be the host's: a server of
-/// the host with the same number would get this job's windows.
-fn unclaimed(sockets: &[u8]) -> u32 {
-    let names = sockets.split(|byte| *byte == b'\n').filter_map(|line| {
-        let at = line.iter().position(|byte| *byte == b'@')?;
-        let number = line[at + 1..].strip_prefix(SOCKETS.as_bytes())?;
-        std::str::from_utf8(number.strip_prefix(b"/X")?).ok()
-    });
-    let claimed: BTreeSet<u32> = names.filter_map(|number| number.parse().ok()).collect();
-    (FIRST_NUMBER..)
-        .find(|number| !claimed.contains(number))
-        .unwrap_or(FIRST_NUMBER)
+/// A display's number, with its abstract socket's name taken and never listened on.
+///
+/// Clients (libxcb) try that name before the file in /tmp, and it belongs to the network, which may
+/// be the host's: whoever has it, a server of the host or a bot of another job that poses as one,
+/// would get this job's windows and what is typed into them. A name that is taken refuses, and
+/// clients go on to the file.
+pub(super) struct Claim {
+    number: u32,
+    _name: OwnedFd,
+}
+
+fn claim() -> Result<Claim, Refusal> {
+    for number in NUMBERS {
+        let name = format!("{SOCKETS}/X{number}");
+        let bound = UnixAddr::new_abstract(name.as_bytes()).and_then(|address| {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+            bind(socket.as_raw_fd(), &address).map(|()| socket)
+        });
+        match bound {
+            Ok(name) => {
+                return Ok(Claim {
+                    number,
+                    _name: name,
+                });
+            }
+            Err(nix::errno::Errno::EADDRINUSE) => {}
+            Err(error) => return Err(refuse(format!("the display's number: {error}"))),
+        }
+    }
+    Err(refuse(
+        "every display's number is taken on this host".to_owned(),
+    ))
 }
 
 /// Both servers: number told on descriptor 3, cookie needed, no TCP, no abstract socket, no reset
 /// when the last client leaves, no screen saver.
-fn command(display: Display) -> Result<Vec<String>, Refusal> {
+fn command(display: Display, number: u32) -> Result<Vec<String>, Refusal> {
     let Display {
         kind,
         width,
@@ -184,12 +201,13 @@ fn command(display: Display) -> Result<Vec<String>, Refusal> {
         DisplayKind::Xvfb => words(&["/usr/bin/Xvfb", "-screen", "0"]),
         DisplayKind::Xvnc => words(&[xvnc()?, "-geometry"]),
     };
+    command.insert(1, format!(":{number}"));
     match kind {
         DisplayKind::Xvfb => command.push(format!("{width}x{height}x{depth}")),
         DisplayKind::Xvnc => {
             command.push(format!("{width}x{height}"));
             command.extend(words(&["-depth", &depth.to_string()]));
-            command.extend(looking_only());
+            command.extend(looking_only(number));
         }
     }
     command.extend(words(&[
@@ -212,8 +230,8 @@ fn command(display: Display) -> Result<Vec<String>, Refusal> {
 /// The VNC side is a unix socket beside X's own, for looking on: no key, pointer, clipboard or
 /// size comes in by it. The job's own processes and its attendant, another user, reach it and nobody
 /// else does: it asks for no password.
-fn looking_only() -> Vec<String> {
-    let socket = format!("{SOCKETS}/vnc0");
+fn looking_only(number: u32) -> Vec<String> {
+    let socket = format!("{SOCKETS}/vnc{number}");
     words(&[
         "-rfbport",
         "-1",
@@ -260,6 +278,8 @@ fn read_number(answer: OwnedFd) -> std::io::Result<Option<u32>> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::socket::connect;
+
     use super::*;
 
     fn of(kind: DisplayKind, depth: u32) -> String {
@@ -269,26 +289,26 @@ mod tests {
             height: 800,
             depth,
         };
-        command(display).map_or_else(|refusal| refusal.detail, |words| words.join(" "))
+        command(display, 1000).map_or_else(|refusal| refusal.detail, |words| words.join(" "))
     }
 
     #[test]
-    fn a_number_whose_abstract_socket_is_somebodys_is_not_taken() {
-        let listed = "Num RefCount Protocol Flags Type St Inode Path\n\
-            0: 00000002 00000000 00010000 0001 01 1 @/tmp/.X11-unix/X1000\n\
-            0: 00000003 00000000 00000000 0001 03 2 @/tmp/.X11-unix/X1000\n\
-            0: 00000002 00000000 00010000 0001 01 3 /tmp/.X11-unix/X1001\n\
-            0: 00000002 00000000 00010000 0001 01 4 @/tmp/.X11-unix/X1002\n";
-        assert_eq!(
-            unclaimed(listed.as_bytes()),
-            1001,
-            "a file of another is no harm"
-        );
-        assert_eq!(unclaimed(b""), 1000);
-        assert_eq!(
-            unclaimed(b" @/tmp/.X11-unix/X\xff\n @/tmp/.X11-unix/X1000\n"),
-            1001
-        );
+    fn two_displays_have_two_numbers_and_a_strangers_is_not_taken() {
+        let one = claim().unwrap();
+        let other = claim().unwrap();
+        assert_ne!(one.number, other.number);
+        let name = UnixAddr::new_abstract(format!("{SOCKETS}/X{}", one.number).as_bytes()).unwrap();
+        let stranger = socket(
+            AddressFamily::Unix,
+            SockType::Stream,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let taken = bind(stranger.as_raw_fd(), &name);
+        assert_eq!(taken, Err(nix::errno::Errno::EADDRINUSE));
+        let refused = connect(stranger.as_raw_fd(), &name);
+        assert_eq!(refused, Err(nix::errno::Errno::ECONNREFUSED));
     }
 
     #[test]

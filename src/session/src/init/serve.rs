@@ -10,6 +10,7 @@ use sys::Signal;
 use sys::poll::{Signals, Watch};
 use sys::process::{Exit, Process, Reaped, reap_any};
 
+use super::display::Claim;
 use super::{Inherited, programs};
 use crate::inner::{FromInit, Heard, ToInit, hear, say};
 use crate::leader::Variable;
@@ -20,6 +21,7 @@ pub(super) struct Job<'a> {
     pub(super) session: &'a [Variable],
     pub(super) inherited: &'a Inherited,
     pub(super) display: Option<u32>,
+    pub(super) claim: Option<Claim>,
     /// The display, the window manager, the bus: not the bot's.
     pub(super) own: Vec<Process>,
     bot: Option<Process>,
@@ -38,6 +40,7 @@ pub(super) fn serve(
         session,
         inherited,
         display: None,
+        claim: None,
         own: vec![],
         bot: None,
     };
