@@ -9,6 +9,7 @@ mod commit;
 mod dispatch;
 mod ending;
 mod enrolment;
+mod feeds;
 pub(crate) mod job;
 pub(crate) mod lease;
 mod licensing;
@@ -37,9 +38,9 @@ use crate::vault::Vault;
 pub(crate) use commit::{Committed, LaneKey, Row};
 pub(crate) use dispatch::Job;
 pub(crate) use enrolment::Enrolled;
+pub(crate) use feeds::Line;
 pub(crate) use session::{Body, Online, Sessions};
 pub(crate) use show::stream;
-pub(crate) use views::Line;
 
 type Work = Box<dyn FnOnce(&mut Core) + Send>;
 

@@ -8,44 +8,38 @@ use std::sync::Arc;
 
 use order::{AgentId, AttemptRef, Display, JobId};
 use serde_json::json;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use wire::v1;
 
+use super::feeds::Feed;
 use super::job::State;
 use super::session::{Body, duration, job_ref};
 use super::{Core, millis};
 use crate::config;
 use crate::events::{self, Event};
 use crate::refused::{Kind, Refused};
-use crate::view::{Screen, Standing, Watcher, most_bytes};
+use crate::view::{Screen, Standing, Watcher};
 
 /// Pictures a second that can be asked for.
 const PER_SECOND: std::ops::RangeInclusive<u32> = 1..=10;
 
 /// A job that somebody looks on at.
 pub(super) struct View {
-    attempt: AttemptRef,
-    agent: AgentId,
-    display: Display,
-    screen: Arc<watch::Sender<Screen>>,
+    pub(super) attempt: AttemptRef,
+    pub(super) agent: AgentId,
+    pub(super) display: Display,
+    pub(super) screen: Arc<watch::Sender<Screen>>,
     watchers: BTreeMap<u64, Watcher>,
-    asked: Option<Asked>,
-    feed: Option<Feed>,
+    pub(super) asked: Option<Asked>,
+    pub(super) feed: Option<Feed>,
 }
 
 /// What the agent was asked last.
-struct Asked {
-    command: String,
+pub(super) struct Asked {
+    pub(super) command: String,
     epoch: u64,
     most_per_second: u32,
-    again_at: u64,
-}
-
-/// The agent's call. Dropping it ends the call.
-struct Feed {
-    number: u64,
-    epoch: u64,
-    _open: oneshot::Sender<()>,
+    pub(super) again_at: u64,
 }
 
 /// A watcher's place.
@@ -54,23 +48,13 @@ pub(crate) struct Place {
     pub(crate) screen: watch::Receiver<Screen>,
 }
 
-/// What an agent's call writes to.
-pub(crate) struct Line {
-    pub(crate) number: u64,
-    pub(crate) screen: Arc<watch::Sender<Screen>>,
-    /// Largest frame.
-    pub(crate) most_bytes: usize,
-    /// Ends when the call is to end.
-    pub(crate) wanted: oneshot::Receiver<()>,
-}
-
 impl View {
     fn most_per_second(&self) -> u32 {
         let wanted = self.watchers.values().map(|who| who.most_per_second);
         wanted.max().unwrap_or(1)
     }
 
-    fn stand(&self, standing: Standing) {
+    pub(super) fn stand(&self, standing: Standing) {
         self.screen.send_if_modified(|screen| {
             let news = screen.standing != standing;
             screen.standing = standing;
@@ -196,7 +180,7 @@ impl Core {
     }
 
     /// Ends a view for all who look on.
-    fn close_view(&mut self, id: JobId, why: Refused) {
+    pub(super) fn close_view(&mut self, id: JobId, why: Refused) {
         let Some(view) = self.views.remove(&id) else {
             return;
         };
@@ -239,88 +223,6 @@ impl Core {
         });
         let agent = view.agent;
         self.send(agent, message);
-    }
-
-    /// An agent's answer to a command.
-    pub(super) fn view_answered(&mut self, agent: AgentId, result: &v1::CommandResult) {
-        let asked = |view: &&View| {
-            let command = view.asked.as_ref().map(|asked| asked.command.as_str());
-            view.agent == agent && command == Some(result.command_id.as_str())
-        };
-        if let Some(view) = self.views.values().find(asked)
-            && result.code != 0
-        {
-            // It is a code of ours or of nobody: the rest is not shown to anybody.
-            let word = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
-            let code: String = result.reason.chars().take(64).collect();
-            let known = !code.is_empty() && code.bytes().all(word);
-            let code = if known { code } else { "REFUSED".to_owned() };
-            view.stand(Standing::Unable(code));
-        }
-    }
-
-    /// An agent begins to show a job. Another call for the same job ends the one before.
-    pub(crate) fn open_feed(
-        &mut self,
-        agent: AgentId,
-        epoch: u64,
-        attempt: AttemptRef,
-    ) -> Result<Line, Refused> {
-        let given = self.store.attempt(attempt)?;
-        if given.is_none_or(|row| row.agent != agent) {
-            let why = format!("agent {agent} wants to show {attempt}, which it was never given");
-            let event = Event::own(events::REQUEST_REFUSED, self.now(), why.clone())
-                .agent(agent)
-                .entity("NOT_YOUR_ATTEMPT");
-            self.record(event);
-            return Err(Refused::denied("NOT_YOUR_ATTEMPT", why));
-        }
-        self.watchers += 1;
-        let number = self.watchers;
-        let view = self.views.get_mut(&attempt.job);
-        let view = view.filter(|view| view.attempt == attempt && view.agent == agent);
-        let view = view.ok_or_else(|| {
-            Refused::state("NOBODY_WATCHES", format!("nobody looks on at {attempt}"))
-        })?;
-        let (open, wanted) = oneshot::channel();
-        view.feed = Some(Feed {
-            number,
-            epoch,
-            _open: open,
-        });
-        // Only what follows is shown as the present; the watchers keep what they have.
-        view.screen.send_if_modified(|screen| {
-            screen.begin();
-            false
-        });
-        Ok(Line {
-            number,
-            screen: Arc::clone(&view.screen),
-            most_bytes: most_bytes(view.display),
-            wanted,
-        })
-    }
-
-    /// A call has ended. One that broke a rule ends the view and is an event; after any other the
-    /// agent is asked again while somebody looks on.
-    pub(crate) fn feed_ended(&mut self, attempt: AttemptRef, number: u64, broken: Option<Refused>) {
-        let now = self.clock.boot_ms();
-        let view = self.views.get_mut(&attempt.job);
-        let view = view.filter(|view| {
-            let feed = view.feed.as_ref();
-            view.attempt == attempt && feed.is_some_and(|feed| feed.number == number)
-        });
-        let Some(view) = view else {
-            return;
-        };
-        view.feed = None;
-        if let Some(asked) = &mut view.asked {
-            asked.again_at = now + millis(config::VIEW_ASK_AGAIN);
-        }
-        match broken {
-            Some(why) => self.close_view(attempt.job, why),
-            None => view.stand(Standing::Asked),
-        }
     }
 }
 
