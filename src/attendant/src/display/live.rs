@@ -141,6 +141,11 @@ impl Live {
         }
     }
 
+    /// The frame that says that capture is paused can't be made. There are no others either.
+    pub(super) fn tells_no_pause(&mut self) {
+        self.pause = Pause::Told;
+    }
+
     /// The frame that says that capture is paused goes out.
     pub(super) fn sent_pause(&mut self, shown: u64) {
         self.number += 1;

@@ -149,7 +149,10 @@ impl<Tag> Thread<Tag> {
                     blind: false,
                 })
             }
-            Err(error) => Seen::Unseen(error),
+            Err(error) => {
+                live.tells_no_pause();
+                Seen::Unseen(error)
+            }
         };
         self.answer(seen)
     }
