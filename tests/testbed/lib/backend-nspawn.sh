@@ -1,8 +1,10 @@
 # shellcheck shell=bash
 # The nspawn backend: the machine is a container on the host's kernel.
 #
-# What every backend provides: backend_start, backend_alive, backend_pid,
-# backend_run, backend_net, backend_kill, backend_ready_inside.
+# What every backend provides: backend_packages, backend_image and backend_recipe (what its image
+# has more), backend_disk, backend_start, backend_alive, backend_pid, backend_boot, backend_run,
+# backend_net, backend_kill, backend_ready_inside. What only some can do: backend_snapshot,
+# backend_restore, backend_pause, backend_resume, backend_warm.
 #
 # The rules that keep the machine from reaching the host; each was broken once:
 #   * the console is nspawn's own terminal, read-only, never the caller's stdin:
@@ -12,6 +14,11 @@
 #     with sys_time, `date -s` inside sets the host's clock.
 
 LINK=ve-tb-$NAME
+
+backend_packages() { :; }
+backend_image() { :; }
+backend_recipe() { :; }
+backend_disk() { image_copy "$MACHINE/root.raw"; }
 
 # Alive, too, while it reboots.
 backend_alive() { cgroup_populated "$CGROUP/keeper"; }
@@ -31,16 +38,6 @@ backend_start() {
   wait_until 10 backend_alive || true
 }
 
-# The machine outlives its caller and is not trusted: no descriptor but 0, 1 and 2
-# goes with what is started in it.
-close_inherited() {
-  local fd
-  for fd in /proc/"$BASHPID"/fd/*; do
-    fd=${fd##*/}
-    ((fd <= 2)) || exec {fd}>&-
-  done
-}
-
 # PID 1 as the host sees it. Two conditions: it is process 1 of a namespace one
 # level down, and it is systemd already: before that exec its root is the host's.
 backend_pid() {
@@ -55,6 +52,9 @@ backend_pid() {
   done < <(cat "$CGROUP/machine/payload/"{init.scope/,}cgroup.procs 2>/dev/null)
   return 1
 }
+
+# Another text after each boot.
+backend_boot() { backend_pid; }
 
 backend_run() {
   local pid

@@ -4,7 +4,7 @@
 # Days after which an unused image of another recipe is deleted by a build.
 IMAGE_KEPT_DAYS=7
 
-image_dir() { echo "$DIR/image/$SUITE-$(recipe_id)"; }
+image_dir() { echo "$DIR/image/$SUITE-$TESTBED_BACKEND-$(recipe_id)"; }
 
 image_deps() {
   local package missing=()
@@ -44,6 +44,7 @@ image_make() {
   sources=$(image_sources "$new")
   image_bootstrap "$new/tree" "$sources" || die "mmdebstrap failed for $SUITE; its words are above"
   rootfs_configure "$new/tree"
+  backend_image "$new/tree" "$new"
   truncate -s "$DISK_SIZE" "$new/root.raw"
   mke2fs -q -F "${MKE2FS_OPTIONS[@]}" -d "$new/tree" "$new/root.raw"
   rm -rf --one-file-system "$new/tree" "$sources"
@@ -55,6 +56,7 @@ image_make() {
 # host's /dev stays in the tree that is deleted next.
 image_bootstrap() {
   local tree=$1 sources=$2 pattern options=(--dpkgopt=force-unsafe-io)
+  mapfile -t -O "${#GUEST_PACKAGES[@]}" GUEST_PACKAGES < <(backend_packages)
   for pattern in "${LEFT_OUT[@]}"; do
     options+=("--dpkgopt=path-exclude=$pattern")
   done

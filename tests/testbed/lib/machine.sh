@@ -34,7 +34,8 @@ machine_up() {
 machine_make() {
   echo "$SUITE" >"$MACHINE/suite"
   slot_take
-  image_copy "$MACHINE/root.raw"
+  echo "$TESTBED_BACKEND" >"$MACHINE/backend"
+  backend_disk
 }
 
 # The lowest number that neither another machine has nor the host has an address of.
@@ -76,6 +77,16 @@ machine_state() {
   timeout 30 "$SELF" rawexec systemctl is-system-running 2>/dev/null || true
 }
 
+# The machine outlives its caller and is not trusted: no descriptor but 0, 1 and 2
+# goes with what is started in it.
+close_inherited() {
+  local fd
+  for fd in /proc/"$BASHPID"/fd/*; do
+    fd=${fd##*/}
+    ((fd <= 2)) || exec {fd}>&-
+  done
+}
+
 machine_rawexec() {
   [ $# -gt 0 ] || usage_error "rawexec needs a command"
   without_host_devices backend_run "$@"
@@ -115,7 +126,7 @@ machine_net() {
 
 machine_reboot() {
   local before started=$EPOCHREALTIME
-  before=$(backend_pid) || die "$NAME is not up"
+  before=$(backend_boot) || die "$NAME is not up"
   machine_lock
   machine_rawexec systemctl --no-block reboot
   wait_until "$TIMEOUT" machine_rebooted "$before" || die "$NAME did not go down within $TIMEOUT s"
@@ -125,7 +136,19 @@ machine_reboot() {
 
 machine_rebooted() {
   local now
-  now=$(backend_pid) && [ "$now" != "$1" ] || ! backend_alive
+  now=$(backend_boot) && [ "$now" != "$1" ] || ! backend_alive
+}
+
+# machine_special COMMAND: what only some backends can do.
+machine_special() {
+  declare -F "backend_$1" >/dev/null || die "$1 needs another backend, such as TESTBED_BACKEND=vm"
+  case $1 in
+    warm) [ "$NAME" = "$SUITE" ] || exec env TESTBED_NAME="$SUITE" TESTBED_SUITE="$SUITE" "$SELF" warm ;;
+    restore) [ -d "$MACHINE" ] || die "there is no machine $NAME" ;;
+    *) backend_alive || die "$NAME is not up" ;;
+  esac
+  "backend_$1"
+  [ "$1" != restore ] || machine_wait_booted
 }
 
 machine_kill() {
@@ -161,6 +184,7 @@ machine_list() {
     name=$(basename "$folder")
     state=down
     ! cgroup_populated "$CGROUPS/$(cgroup_name "$name")/keeper" || state=up
-    printf '%-8s %-8s %s\n' "$name" "$(cat "$folder/suite" 2>/dev/null || echo -)" "$state"
+    printf '%-8s %-8s %-6s %s\n' "$name" "$(cat "$folder/suite" 2>/dev/null || echo -)" \
+      "$(cat "$folder/backend" 2>/dev/null || echo -)" "$state"
   done
 }

@@ -11,6 +11,9 @@ GUEST_PACKAGES=(
   cron at                                  # where a hostile job plants what outlives it
 )
 
+# What a Debian of that release records logins with; in 12 it is a part of libpam-modules.
+[ "$SUITE" != trixie ] || GUEST_PACKAGES+=(wtmpdb libpam-wtmpdb)
+
 # Documentation, translations, 3D drivers: Xvfb works without. Half of the size.
 LEFT_OUT=(
   '/usr/share/man/*' '/usr/share/doc/*' '/usr/share/locale/*'
@@ -25,6 +28,6 @@ MKE2FS_OPTIONS=(-t ext4 -O encrypt -m 0 -L testbed)
 
 recipe_id() {
   local text
-  text=$(cat "$HERE/lib/recipe.sh" "$HERE/lib/rootfs.sh" "$HERE/lib/image.sh")
+  text=$(cat "$HERE/lib/recipe.sh" "$HERE/lib/rootfs.sh" "$HERE/lib/image.sh" && backend_recipe)
   printf '%s\n%s\n' "$SUITE" "$text" | sha256sum | cut -c1-12
 }

@@ -3,13 +3,14 @@
 
 DIR=${TESTBED_DIR:-/var/cache/robotd-testbed}
 NAME=${TESTBED_NAME:-tb0}
-TESTBED_BACKEND=${TESTBED_BACKEND:-nspawn}
 TIMEOUT=${TESTBED_TIMEOUT:-120}
 
 MACHINE=$DIR/machine/$NAME
 # A machine stays what it was made as, whatever the caller's default is.
 SUITE=${TESTBED_SUITE:-}
 [ -n "$SUITE" ] || read -r SUITE 2>/dev/null <"$MACHINE/suite" || SUITE=bookworm
+TESTBED_BACKEND=${TESTBED_BACKEND:-}
+[ -n "$TESTBED_BACKEND" ] || read -r TESTBED_BACKEND 2>/dev/null <"$MACHINE/backend" || TESTBED_BACKEND=nspawn
 
 # A terminal's or a cron job's umask must not decide the modes in the image.
 umask 022
