@@ -94,11 +94,13 @@ cookie_opens_the_display_and_nothing_else_does() {
     done
 }
 
-# /proc/net/unix shows an abstract name as @...
+# /proc/net/unix shows an abstract name as @..., and who listens with the flag 00010000. init holds the
+# name of its display and does not.
 display_is_on_no_network() {
     local where
     for where in self "$(bot)"; do
-        ! grep -E '@/tmp/.X11-unix|@/tmp/.ICE' "/proc/$where/net/unix"
+        same "abstract sockets that listen" \
+            "$(awk '$4 == "00010000" && $8 ~ "^@/tmp/.(X11|ICE)-unix"' "/proc/$where/net/unix")" ""
         same "TCP listeners of the account" \
             "$(awk -v uid="$BOT_UID" '$4 == "0A" && $8 == uid' "/proc/$where/net/tcp" "/proc/$where/net/tcp6")" ""
     done

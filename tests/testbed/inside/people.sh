@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# People on the host, and accounts that may have no session.
+# People on the host, and a session that needs a password.
 
 # A person at a terminal of her own: logind calls that a session of class user.
 person_logs_in() { # USER
@@ -53,7 +53,7 @@ is_refused_for_now() { # JOB CODE
 waits_until() { # CODE COMMAND...
     local code=$1 job
     shift
-    job=$(submit quick)
+    job=$(submit end --display none)
     echo "$job" >"$JOB_FILE"
     eventually 30 is_refused_for_now "$job" "$code"
     "$@"
@@ -61,35 +61,16 @@ waits_until() { # CODE COMMAND...
     same outcome "$(shown "$job" 'j["outcome"]')" SUCCEEDED
 }
 
-# A job that never starts, for this reason.
-never_starts() { # CODE OPTION...
-    local code=$1
-    shift
-    complete quick NOT_STARTED "$@"
-    same code "$(shown "$(job)" 'j["code"]')" "$code"
-}
-
-open_host() { rm -f /run/nologin; }
-
 remark_is() { # WANTED
     same remarks "$(shown "$(job)" '" ".join(j["remarks"])')" "$1"
-}
-
-account_is_refused() { # CODE UNDO COMMAND...
-    local code=$1 undo=$2
-    shift 2
-    "$@"
-    local status=0
-    never_starts "$code" || status=$?
-    sh -c "$undo"
-    return "$status"
 }
 
 password_is_tried_once() {
     local before after
     before=$(journalctl --no-pager | grep -c "authentication failure.*user=$ACCOUNT" || true)
     printf wrong | robot-orchestrator secret set door
-    never_starts PASSWORD_REFUSED --account-secret door
+    complete end NOT_STARTED --display none --account-secret door
+    same code "$(shown "$(job)" 'j["code"]')" PASSWORD_REFUSED
     after=$(journalctl --no-pager | grep -c "authentication failure.*user=$ACCOUNT" || true)
     same "failed tries" "$((after - before))" 1
 }
@@ -97,14 +78,9 @@ password_is_tried_once() {
 password_opens() {
     echo "$ACCOUNT:correct horse" | chpasswd
     printf 'correct horse' | robot-orchestrator secret set door
-    complete quick SUCCEEDED --account-secret door
+    complete end SUCCEEDED --display none --account-secret door
     ! journalctl --no-pager -o export | grep -q 'correct horse' || fail "the password is in the journal"
     ! grep -rqF 'correct horse' /var/lib/robotd /var/lib/robotd-broker || fail "the password is on the disk"
 }
 
 forget_password() { usermod -p '*' "$ACCOUNT"; }
-
-closed_host_waits() {
-    touch /run/nologin
-    waits_until HOST_CLOSED open_host
-}
