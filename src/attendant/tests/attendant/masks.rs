@@ -134,8 +134,8 @@ fn a_masked_window_that_moves_is_never_seen() {
         painted.extend(frame.masked.iter().map(|area| (area.x, area.y)));
         assert_eq!(viewer.screen.count(HIDDEN_COLOUR), 0);
     }
-    for _ in 0..60 {
-        viewer.robotd.picture();
+    for number in 0..60 {
+        viewer.robotd.picture(number + 2);
     }
     over.store(true, Ordering::Relaxed);
     mover.join().unwrap();

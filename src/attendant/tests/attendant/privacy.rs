@@ -72,7 +72,8 @@ fn after_a_secret_nothing_is_seen_until_the_bot_says_so() {
     assert_paused(&rig);
     rig.tell(&ToAttendant::FailureScreenshot, &[]);
     assert_eq!(rig.hear(), FromAttendant::FailureTaken);
-    viewer.robotd.picture();
+    // The start, and three lines of ours.
+    viewer.robotd.picture(4);
     x.unmap(window);
     x.sync();
     done(&rig, &["privacy", "off"]);
@@ -158,7 +159,7 @@ fn pictures_at_an_interval_are_not_taken_in_a_pause_and_counted() {
     x.sync();
     rig.tell(&ToAttendant::Running, &[]);
     let mut robotd = rig.robotd();
-    robotd.picture();
+    robotd.picture(3);
     done(&rig, &["privacy", "off"]);
     // Start, on, request, off, and then the change is seen.
     robotd.wait_for(5);

@@ -230,10 +230,10 @@ impl Robotd {
         self.socket.send(&encode(message).unwrap(), &[]).unwrap();
     }
 
-    /// Asks for a picture and waits until the lane has grown by that.
-    pub(crate) fn picture(&mut self) {
+    /// Asks for a picture and waits until the lane has as many records as it then has.
+    pub(crate) fn picture(&mut self, records: u64) {
         self.say(&doorbell::ToAttendant::Screenshot);
-        self.wait_for(self.last_seq + 1);
+        self.wait_for(records);
     }
 
     /// Until the lane has so many records.

@@ -40,7 +40,7 @@ fn a_picture_is_taken_for_each_reason() {
     let mut robotd = rig.robotd();
     xvfb.show_to(&rig);
     robotd.wait_for(1);
-    robotd.picture();
+    robotd.picture(2);
     rig.tell(&ToAttendant::Running, &[]);
     let window = x.window(x.root, (0, 0, 9, 9), Some(0xff_0000));
     x.sync();
