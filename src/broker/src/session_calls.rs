@@ -47,7 +47,7 @@ impl Broker {
             }
             (Who::Over(_), FromSession::Report(_)) => self.say_recorded(at),
             (Who::Over(_), FromSession::Phase(_) | FromSession::Notice { .. }) => Ok(()),
-            (Who::Teardown(account), FromSession::CloseUser) => self.close_user(account),
+            (Who::Teardown(account), FromSession::CloseUser) => self.close_user(account, None),
             (Who::Teardown(account), FromSession::TornDown(swept)) => {
                 self.torn_down(&account, &swept);
                 self.answer_teardown(&account, &ToSession::Recorded);
@@ -340,21 +340,29 @@ impl Broker {
     }
 
     fn close_user_of(&mut self, attempt: &AttemptRef) -> Result<(), Refusal> {
-        let account = self
-            .attempts
-            .get(attempt)
-            .map(|held| held.account.clone())
-            .unwrap_or_default();
-        self.close_user(account)
+        let opened = self.attempts.get(attempt).is_some_and(|held| {
+            let open = |step: &PhaseAt| step.phase == Phase::SessionOpen;
+            held.timeline.iter().any(open)
+        });
+        let own = self.policy.session.pam_service.clone();
+        self.close_user(self.account_of(attempt), (!opened).then_some(own))
     }
 
-    fn close_user(&mut self, account: String) -> Result<(), Refusal> {
+    fn close_user(
+        &mut self,
+        account: String,
+        unless_in_use: Option<String>,
+    ) -> Result<(), Refusal> {
         if self.backend == Backend::Pam {
             self.user_closed(&account, vec![]);
             return Ok(());
         }
         let uid = self::account(&account, 1000)?.uid;
-        self.workers.give(Job::CloseUser { uid, account });
+        self.workers.give(Job::CloseUser {
+            uid,
+            account,
+            unless_in_use,
+        });
         Ok(())
     }
 

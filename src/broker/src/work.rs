@@ -29,7 +29,12 @@ pub(crate) enum Job {
     /// Kill the units of sessions that are none of these.
     KillStrays { known: Vec<String> },
     /// Have logind and systemd close an account's user and prove it.
-    CloseUser { uid: u32, account: String },
+    CloseUser {
+        uid: u32,
+        account: String,
+        /// Nothing is ended while somebody is logged in through another PAM service than this.
+        unless_in_use: Option<String>,
+    },
 }
 
 /// What a unit is started for.
@@ -178,9 +183,13 @@ fn carry_out(job: Job, bus: &mut Bus) -> Done {
         Job::KillStrays { known } => Done::StraysKilled {
             outcome: bus.kill_strays(&known),
         },
-        Job::CloseUser { uid, account } => Done::UserClosed {
+        Job::CloseUser {
+            uid,
             account,
-            leftovers: bus.close_user(uid),
+            unless_in_use,
+        } => Done::UserClosed {
+            account,
+            leftovers: bus.close_user(uid, unless_in_use.as_deref()),
         },
     }
 }

@@ -17,7 +17,7 @@ const CLOSED: [&str; 2] = ["/run/nologin", "/etc/nologin"];
 /// One file per account whose user manager outlives its sessions (loginctl enable-linger).
 const LINGERING: &str = "/var/lib/systemd/linger";
 
-/// Refuses an account that is locked, expired or in use by somebody else. pam_unix opens sessions
+/// Refuses an account that is locked, expired or lingers, and a host that is closed. pam_unix opens sessions
 /// for locked accounts; `*` is the password of a pool account and no lock.
 pub(crate) fn check(account: &Account, backend: Backend) -> Result<(), Refusal> {
     open_for_logins(&CLOSED.map(Path::new))?;
@@ -27,7 +27,6 @@ pub(crate) fn check(account: &Account, backend: Backend) -> Result<(), Refusal> 
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() / DAY);
     check_shadow(&shadow, &account.name, today)?;
-    nobody_there(account)?;
     if backend == Backend::Logind {
         does_not_linger(Path::new(LINGERING), account)?;
         outside_of_sessions()?;
@@ -122,7 +121,7 @@ fn check_shadow(shadow: &str, name: &str, today: u64) -> Result<(), Refusal> {
 }
 
 /// A process of the account that is there before the job is not the job's.
-fn nobody_there(account: &Account) -> Result<(), Refusal> {
+pub(crate) fn nobody_there(account: &Account) -> Result<(), Refusal> {
     let found = sys::account::processes_of_uid(account.uid.into());
     let found = found.map_err(|error| crate::refusal("ACCOUNT_UNKNOWN", &error))?;
     match found.as_slice() {

@@ -58,7 +58,6 @@ fn lead(
     ]);
     let signals = signals.map_err(|error| failed(&error))?;
     sys::process::set_session().map_err(|error| failed(&error))?;
-    crate::account::check(&spec.account, spec.backend)?;
     let mut session = open(spec, password)?;
     let opened = environment(spec, &mut session).and_then(|environment| {
         let init = start_init(spec, inherited, &environment)?;

@@ -66,6 +66,8 @@ pub(crate) fn open(
     };
     monitor.deadlines.start_session(spec.session_ms);
     let password = password(monitor)?;
+    crate::account::check(&spec.account, spec.backend)?;
+    free_account(monitor)?;
     start_leader(monitor, inherited, password)?;
     opened.session_id = Some(session_open(monitor)?);
     monitor.step(Phase::SessionOpen);
@@ -127,6 +129,35 @@ fn password(monitor: &mut Monitor) -> Result<Option<OwnedFd>, Refusal> {
             _ => None,
         },
     )
+}
+
+/// A logind that was restarted takes up the user of the last job for some seconds and starts its
+/// manager anew: that is ended, and only who is there then is somebody. The broker ends nothing while
+/// somebody is logged in.
+fn free_account(monitor: &mut Monitor) -> Result<(), Refusal> {
+    let account = monitor.spec.account.clone();
+    let found = crate::account::nobody_there(&account);
+    if found.is_ok() || monitor.spec.backend != Backend::Logind {
+        return found;
+    }
+    monitor.link.tell(&FromSession::CloseUser);
+    let leftovers = await_step(
+        monitor,
+        OPEN,
+        "ACCOUNT_IN_USE",
+        |monitor, event| match event {
+            Event::Broker(ToSession::UserClosed { leftovers }, _) => Some(Ok(leftovers)),
+            Event::BrokerBack => {
+                monitor.link.tell(&FromSession::CloseUser);
+                None
+            }
+            _ => None,
+        },
+    )?;
+    match leftovers.first() {
+        Some(left) => Err(Refusal::new("ACCOUNT_IN_USE", left.clone())),
+        None => crate::account::nobody_there(&account),
+    }
 }
 
 fn start_leader(

@@ -1,11 +1,14 @@
 # shellcheck shell=bash
 # People on the host, and a session that needs a password.
 
-# A person at a terminal of her own: logind calls that a session of class user.
+# A person at a terminal of her own: logind calls that a session of class user. login(1) runs her
+# shell, which stays.
 person_logs_in() { # USER
     local user=$1
-    id "$user" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$user"
-    systemd-run --quiet --unit "person-$user" --collect script --quiet --command "login -f $user sh -c 'exec sleep 1000'" /dev/null
+    printf '#!/bin/sh\nexec sleep 1000\n' >/usr/local/bin/stay
+    chmod 0755 /usr/local/bin/stay
+    id "$user" >/dev/null 2>&1 || useradd --create-home --shell /usr/local/bin/stay "$user"
+    systemd-run --quiet --unit "person-$user" --collect script --quiet --command "login -f $user" /dev/null
     eventually 20 sh -c "loginctl list-sessions --no-legend | grep -qw $user"
 }
 
@@ -17,7 +20,7 @@ person_logs_out() { # USER
 
 # A stranger's process in a session of its own, under a bot's account.
 stranger_comes() {
-    systemd-run --quiet --unit stranger --collect -p PAMName=login -p User="$ACCOUNT" -p WorkingDirectory=/ sleep 1000
+    systemd-run --quiet --unit stranger --collect su --login --shell /bin/sh --command 'exec sleep 1000' "$ACCOUNT"
     eventually 20 sh -c "loginctl list-sessions --no-legend | grep -qw $ACCOUNT"
 }
 

@@ -69,9 +69,19 @@ impl Bus {
         })
     }
 
-    /// Ends everything that logind and systemd keep for a user, and proves it. Returns what is left.
-    pub(crate) fn close_user(&mut self, uid: u32) -> Vec<String> {
+    /// Ends everything that logind and systemd keep for a user, and proves it. Returns what is left:
+    /// everything, while somebody is logged in through another service than the one given.
+    pub(crate) fn close_user(&mut self, uid: u32, unless_in_use: Option<&str>) -> Vec<String> {
         let closed = self.ask(CLOSE, async |bus| {
+            if let Some(own) = unless_in_use {
+                let others = logind::sessions_of(bus, uid).await?;
+                if let Some(login) = others.iter().find(|login| login.service != own) {
+                    return Ok(vec![format!(
+                        "account {} is logged in: {login}",
+                        login.user
+                    )]);
+                }
+            }
             logind::terminate_user(bus, uid).await?;
             systemd::stop(bus, &systemd::units_of(uid)).await
         });
