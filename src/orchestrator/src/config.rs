@@ -40,6 +40,8 @@ pub(crate) const ORDER_WINDOW: Duration = Duration::from_secs(5 * 60);
 pub(crate) const HARD_END_MARGIN: Duration = Duration::from_secs(5 * 60);
 /// A transient refusal of an offer is forgotten after this time.
 pub(crate) const REOFFER_AFTER: Duration = Duration::from_secs(30);
+/// A host that people use or have closed is asked again after this time, however many slots it has.
+pub(crate) const HOST_BACK_AFTER: Duration = Duration::from_secs(5);
 /// After a result without progress for this long, the job ends with what is missing listed.
 pub(crate) const OUTPUT_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// A started job whose agent has been away for this long after its hard end is given up.

@@ -105,6 +105,10 @@ fn end_processes(monitor: &mut Monitor, swept: &mut Swept) {
     if monitor.pam_is_open {
         crate::log_ins::end(&monitor.spec.account, swept);
     }
+    if !monitor.leader_started {
+        // Nothing of ours ever ran as this account: who is there is refused, not killed.
+        return;
+    }
     let spec = &monitor.spec;
     let killed = match monitor.group.take() {
         Some(group) => group.kill_and_wait(KILL).and_then(|()| group.remove()),
@@ -260,6 +264,9 @@ fn close_session(
     opened: &Opened,
     swept: &mut Swept,
 ) -> Option<SessionSummary> {
+    if !monitor.leader_started {
+        return None;
+    }
     let mut gone = swept.leftovers.is_empty();
     if monitor.spec.backend == Backend::Logind {
         let leftovers = close_user(monitor);

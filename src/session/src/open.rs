@@ -173,6 +173,7 @@ fn start_leader(
     let group = monitor.group.as_ref().map(|group| group.as_fd());
     match sys::process::fork(Namespaces::NONE, group).map_err(|error| failed(&error))? {
         Fork::Parent(process) => {
+            monitor.leader_started = true;
             monitor.pam_is_open = true;
             monitor.leader = Some(Leader { process, socket });
             Ok(())

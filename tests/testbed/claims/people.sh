@@ -20,5 +20,6 @@ people_claims() {
     claim "a password from the vault opens the session and is nowhere" there password_opens
     claim "a wrong one is tried once" there password_is_tried_once
     claim "the account has no password any more" there forget_password
-    claim "nothing of people and passwords is left" there all_is_clean
+    claim "a session that no record knows is ended at the broker's start" there stray_is_ended
+    claim "nothing of people, passwords and strays is left" there all_is_clean
 }

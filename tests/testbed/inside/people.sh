@@ -1,14 +1,13 @@
 # shellcheck shell=bash
 # People on the host, and a session that needs a password.
 
-# A person at a terminal of her own: logind calls that a session of class user. login(1) runs her
-# shell, which stays.
+# A person at a terminal of her own: logind calls that a session of class user. Her shell stays.
 person_logs_in() { # USER
     local user=$1
     printf '#!/bin/sh\nexec sleep 1000\n' >/usr/local/bin/stay
     chmod 0755 /usr/local/bin/stay
     id "$user" >/dev/null 2>&1 || useradd --create-home --shell /usr/local/bin/stay "$user"
-    systemd-run --quiet --unit "person-$user" --collect script --quiet --command "login -f $user" /dev/null
+    systemd-run --quiet --unit "person-$user" --collect script --quiet --command "su --login $user" /dev/null
     eventually 20 sh -c "loginctl list-sessions --no-legend | grep -qw $user"
 }
 
@@ -87,3 +86,17 @@ password_opens() {
 }
 
 forget_password() { usermod -p '*' "$ACCOUNT"; }
+
+# The records of a running job are gone, as after a restored or emptied state directory.
+stray_is_ended() {
+    begin --display none
+    systemctl stop robotd.service robotd-broker.service
+    rm -f /var/lib/robotd-broker/slots/*
+    systemctl start robotd-broker.service robotd.service
+    event_tells 100108 "robotd-session@$(job)"
+    eventually 90 has_ended "$(job)"
+    eventually 60 slot_is_free
+    complete end SUCCEEDED --display none
+}
+
+slot_is_free() { robotctl slot list | grep -E "^$ACCOUNT +free"; }

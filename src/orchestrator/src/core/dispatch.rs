@@ -74,6 +74,19 @@ pub(super) struct Refusal {
     pub(super) at: u64,
     /// It will say the same again: what is asked for is not allowed or not there.
     pub(super) permanent: bool,
+    /// People use the host, or it is closed: a free slot says nothing about that.
+    pub(super) not_now: bool,
+}
+
+impl Refusal {
+    /// Whether a passing reason may have passed, for an agent with so many openings since.
+    fn may_have_passed(&self, openings: u64, now: u64) -> bool {
+        if self.not_now {
+            self.at + millis(config::HOST_BACK_AFTER) <= now
+        } else {
+            self.openings != openings || self.at + millis(config::REOFFER_AFTER) <= now
+        }
+    }
 }
 
 /// What the agent said when it accepted.
@@ -250,9 +263,7 @@ impl Core {
             let open = matches!(online.state, v1::AgentState::Ready | v1::AgentState::Busy);
             let used = busy.get(agent).copied().unwrap_or(0);
             let again = job.rejected.get(agent).is_none_or(|refusal| {
-                let transient = !refusal.permanent
-                    && (refusal.openings != online.openings
-                        || refusal.at + millis(config::REOFFER_AFTER) <= now);
+                let transient = !refusal.permanent && refusal.may_have_passed(online.openings, now);
                 refusal.epoch != online.epoch || transient
             });
             named && open && again && online.free_slots > 0 && used < online.slots
@@ -342,5 +353,29 @@ fn offer_message(attempt: AttemptRef, spec: &Spec) -> v1::JobOffer {
         network_profile: super::starting::NETWORK.to_owned(),
         volume_bytes: spec.limits.volume_bytes,
         answer_within: Some(duration(config::ANSWER_WITHIN)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_free_slot_brings_a_busy_host_back_at_once_and_a_closed_one_not() {
+        let busy = Refusal {
+            epoch: 1,
+            openings: 1,
+            at: 1_000,
+            permanent: false,
+            not_now: false,
+        };
+        assert!(busy.may_have_passed(2, 1_001));
+        assert!(!busy.may_have_passed(1, 1_001));
+        let closed = Refusal {
+            not_now: true,
+            ..busy
+        };
+        assert!(!closed.may_have_passed(2, 1_001));
+        assert!(closed.may_have_passed(1, 1_000 + millis(config::HOST_BACK_AFTER)));
     }
 }

@@ -19,6 +19,9 @@ const PERMANENT: [v1::RejectReason; 3] = [
     v1::RejectReason::AlreadyEnded,
 ];
 
+/// Codes of a host that would say the same again at once, whatever becomes free there.
+const NOT_NOW: [&str; 3] = ["HOST_CLOSED", "PEOPLE_LOGGED_IN", "ACCOUNT_LOGGED_IN"];
+
 fn denied(code: &'static str, attempt: AttemptRef) -> Refused {
     Refused::state(
         code,
@@ -122,7 +125,7 @@ impl Core {
         if !mine {
             return Err(denied("NOT_YOUR_ATTEMPT", attempt));
         }
-        self.remember_refusal(agent, attempt, PERMANENT.contains(&reason));
+        self.remember_refusal(agent, attempt, reason, &row.code);
         let number = attempt.number;
         let started = self.state_of(attempt) == Some(State::Started);
         let step = if started {
@@ -150,7 +153,13 @@ impl Core {
         (job.progress.attempt == attempt.number).then_some(job.progress.state)
     }
 
-    fn remember_refusal(&mut self, agent: AgentId, attempt: AttemptRef, permanent: bool) {
+    fn remember_refusal(
+        &mut self,
+        agent: AgentId,
+        attempt: AttemptRef,
+        reason: v1::RejectReason,
+        code: &str,
+    ) {
         let at = self.clock.boot_ms();
         let Some(online) = self.online.get(&agent) else {
             return;
@@ -159,7 +168,8 @@ impl Core {
             epoch: online.epoch,
             openings: online.openings,
             at,
-            permanent,
+            permanent: PERMANENT.contains(&reason),
+            not_now: NOT_NOW.contains(&code),
         };
         if let Some(job) = self.jobs.get_mut(&attempt.job) {
             job.rejected.insert(agent, refusal);
@@ -245,7 +255,7 @@ impl Core {
         for (attempt, silent, why) in due {
             // Who did not answer is asked again when something changes there, not at once.
             if let Some(agent) = silent {
-                self.remember_refusal(agent, attempt, false);
+                self.remember_refusal(agent, attempt, v1::RejectReason::Busy, "");
             }
             self.withdraw(attempt, why);
         }

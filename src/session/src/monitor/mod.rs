@@ -45,6 +45,8 @@ pub(crate) struct Monitor {
     pub(crate) attendant_restarts: u32,
     pub(crate) lane_epoch: String,
     pub(crate) leader: Option<Leader>,
+    /// From then on the account's processes are the job's.
+    pub(crate) leader_started: bool,
     /// A leader was started and has not said that its PAM session is closed, or never was open.
     pub(crate) pam_is_open: bool,
     pub(crate) init: Option<Process>,
@@ -102,6 +104,7 @@ impl Monitor {
             attendant_restarts: 0,
             lane_epoch: String::new(),
             leader: None,
+            leader_started: false,
             pam_is_open: false,
             init: None,
             init_socket: None,
