@@ -24,6 +24,9 @@ use crate::display::reach_vnc;
 /// Beside `attendant.sock`.
 const NAME: &str = "vnc.sock";
 
+/// For what a viewer says to the server, which is little.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// One looks on at a time; beginning and end of each are told.
 const TOLD: usize = 16;
 
@@ -144,6 +147,8 @@ impl Vnc {
 fn look_on(viewer: &UnixStream, folder: &OwnedFd, number: u32) -> io::Result<()> {
     let server = UnixStream::from(reach_vnc(folder, number).map_err(io::Error::other)?);
     server.set_nonblocking(false)?;
+    // A server that takes nothing must not keep the next one from looking on.
+    server.set_write_timeout(Some(PATIENCE))?;
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let _ = io::copy(&mut &*viewer, &mut &server);

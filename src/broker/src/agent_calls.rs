@@ -208,6 +208,8 @@ impl Broker {
         let free: Vec<_> = all
             .iter()
             .filter(|slot| slot.state == SlotState::Free)
+            // What a job before it asked for, and gave up, may still be done to the account.
+            .filter(|slot| !self.closings.contains_key(&slot.account))
             .collect();
         match free
             .iter()

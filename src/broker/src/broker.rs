@@ -14,6 +14,7 @@ use sys::process::Process;
 
 use crate::attempts::{Attempt, Stage};
 use crate::bus::Login;
+use crate::closing::Closing;
 use crate::keys::Keys;
 use crate::outbox::{Kept, Outbox};
 use crate::policy::Policy;
@@ -50,6 +51,9 @@ pub(crate) struct Broker {
     pub(crate) logins: BTreeMap<String, Login>,
     /// The first list of sessions was seen: what belonged to no job then was left by one.
     pub(crate) looked_around: bool,
+    /// Accounts whose users are being closed; numbers rise.
+    pub(crate) closings: BTreeMap<String, Closing>,
+    pub(crate) last_closing: u64,
 }
 
 /// A connection on session.sock.

@@ -9,7 +9,7 @@
 //! * what is allowed: `policy`, `trust`, `keys`, `attempts` (the table of requests × stages)
 //! * what is kept: `record` (slots, results, started attempts), `outbox` (events), `store` (packages)
 //! * what happens: `serve` (the loop), `agent_calls` → `starting` → `session_calls` → `ending`,
-//!   `due` (deadlines), `logins` (people on the host; `privileges` follows
+//!   `closing` (users), `due` (deadlines), `logins` (people on the host; `privileges` follows
 //!   the journal), and `recovery` at start
 //! * with whom: `launch` (programs and units), `bus` (systemd, logind), `work` (threads), `admin_calls`
 
@@ -27,6 +27,7 @@ mod admin_calls;
 mod agent_calls;
 mod broker;
 mod bus;
+mod closing;
 mod due;
 mod ending;
 mod launch;

@@ -57,14 +57,16 @@ impl Broker {
         match seen {
             Seen::In(login) => self.logged_in(login),
             Seen::Out(id) => self.logged_out(&id),
-            Seen::Rights(taken) => {
+            Seen::Rights(taken, more) => {
                 let event = Self::event_now(Code::PrivilegesTaken)
                     .with("by", taken.by)
                     .with("user", taken.user)
-                    .with("service", taken.service);
+                    .with("service", taken.service)
+                    .with("more", more);
                 self.event(event, None);
             }
             Seen::Deaf(reason) => {
+                self.looked_around = false;
                 let event = Self::event_now(Code::PeopleNotWatched).with("reason", reason);
                 self.event(event, None);
             }
@@ -86,8 +88,11 @@ impl Broker {
     }
 
     fn logged_in(&mut self, login: Login) {
-        if self.logins.contains_key(&login.id) {
-            return;
+        match self.logins.get(&login.id) {
+            Some(known) if *known == login => return,
+            // A logind that was restarted gives the same id to somebody else.
+            Some(_) => self.logged_out(&login.id.clone()),
+            None => {}
         }
         if self.is_ours(&login) {
             if !self.looked_around {
@@ -170,8 +175,13 @@ impl Broker {
             let detail = format!("{mark} is there: this host takes no log-ins now");
             return Err(Refusal::new("HOST_CLOSED", detail));
         }
+        let refuses = self.policy.session.people == People::Refuse;
+        if refuses && systemd_runs() && !self.looked_around {
+            let detail = "it is not known yet who is logged in, and this host's policy is to wait (session.people)";
+            return Err(Refusal::new("PEOPLE_LOGGED_IN", detail));
+        }
         match self.logins.values().next() {
-            Some(login) if self.policy.session.people == People::Refuse => {
+            Some(login) if refuses => {
                 let detail = format!(
                     "{} is logged in ({login}) and this host's policy is to wait (session.people)",
                     login.user

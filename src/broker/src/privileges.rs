@@ -20,8 +20,22 @@ const READERS: &str = "systemd-journal";
 /// authpriv, which PAM modules log to.
 const FACILITY: &str = "SYSLOG_FACILITY=10";
 
-/// The programs that give rights to who asks.
-const GIVERS: [&str; 5] = ["sudo", "su", "pkexec", "doas", "polkit-agent-helper-1"];
+/// The programs that give rights to who asks, where distributions install them: a copy elsewhere is
+/// anybody's.
+const GIVERS: [&str; 9] = [
+    "/usr/bin/sudo",
+    "/usr/bin/su",
+    "/bin/su",
+    "/usr/bin/pkexec",
+    "/usr/bin/doas",
+    "/usr/lib/polkit-1/polkit-agent-helper-1",
+    "/usr/libexec/polkit-agent-helper-1",
+    "/usr/lib/policykit-1/polkit-agent-helper-1",
+    "/usr/lib/cargo/bin/sudo",
+];
+
+/// Events of one minute; what is more is counted. Somebody may write the journal full.
+const A_MINUTE: u32 = 20;
 
 /// Longest line that is looked at: PAM's are a few hundred bytes.
 const LONGEST: u64 = 16 * 1024;
@@ -42,21 +56,51 @@ pub(crate) struct Taken {
 
 /// Tells what it reads until `tell` says that nobody listens.
 pub(crate) fn watch(reader: &Identity, tell: impl Fn(Seen) -> bool) {
+    let host = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let mut told = false;
     loop {
-        let outcome = follow(reader, &tell);
-        match outcome {
-            Ok(false) => return,
-            Ok(true) => {}
-            Err(reason) if !told => {
-                told = true;
-                if !tell(Seen::Deaf(reason)) {
-                    return;
-                }
-            }
-            Err(_) => {}
+        let began = sys::clock::boottime();
+        let Err(reason) = follow(reader, host.trim(), &tell) else {
+            return;
+        };
+        // One that ran for a while is another failure.
+        told &= sys::clock::boottime() < began + AGAIN;
+        if !told && !tell(Seen::Deaf(reason)) {
+            return;
         }
+        told = true;
         std::thread::sleep(AGAIN);
+    }
+}
+
+/// How many events this minute had.
+struct Rate {
+    since: Duration,
+    told: u32,
+    more: u32,
+}
+
+impl Rate {
+    fn new() -> Self {
+        Self {
+            since: sys::clock::boottime(),
+            told: 0,
+            more: 0,
+        }
+    }
+
+    /// Whether one more may be told now; with how many were not before it.
+    fn take(&mut self) -> Option<u32> {
+        let now = sys::clock::boottime();
+        if now >= self.since + Duration::from_secs(60) {
+            (self.since, self.told) = (now, 0);
+        }
+        if self.told == A_MINUTE {
+            self.more += 1;
+            return None;
+        }
+        self.told += 1;
+        Some(std::mem::take(&mut self.more))
     }
 }
 
@@ -71,9 +115,8 @@ pub(crate) fn reader(user: &str) -> Option<Identity> {
     })
 }
 
-/// `false` when nobody listens any more.
-fn follow(reader: &Identity, tell: &impl Fn(Seen) -> bool) -> Result<bool, String> {
-    let failed = |error: &dyn std::error::Error| crate::text(error);
+/// `Ok` when nobody listens any more.
+fn follow(reader: &Identity, host: &str, tell: &impl Fn(Seen) -> bool) -> Result<(), String> {
     let started = Spawn::new(Path::new(JOURNALCTL))
         .arg("--follow")
         // By default -f shows this boot only, and a container's boot id is not what /proc says.
@@ -81,26 +124,33 @@ fn follow(reader: &Identity, tell: &impl Fn(Seen) -> bool) -> Result<bool, Strin
         .arg("--lines=0")
         .arg("--quiet")
         .arg("--output=json")
-        .arg("--output-fields=MESSAGE,_EXE")
+        .arg("--output-fields=MESSAGE,_EXE,_MACHINE_ID")
         .arg(FACILITY)
         .identity(reader.clone())
         .stream();
-    let (process, pipe) = started.map_err(|error| failed(&error))?;
-    let mut lines = BufReader::new(std::fs::File::from(pipe));
-    let mut line = Vec::new();
-    let mut listened_to = true;
-    let began = sys::clock::unix_ms();
-    while listened_to && next_line(&mut lines, &mut line).map_err(|error| failed(&error))? {
-        if let Some(taken) = read(&line, began) {
-            listened_to = tell(Seen::Rights(taken));
-        }
-    }
+    let (process, pipe) = started.map_err(|error| crate::text(&error))?;
+    let ended = tell_lines(std::fs::File::from(pipe), host, tell);
+    // Whatever ended it.
     let _ = process.send(sys::Signal::SIGKILL);
     let _ = process.wait();
-    if listened_to {
-        return Err("journalctl ended".to_owned());
+    ended
+}
+
+fn tell_lines(pipe: std::fs::File, host: &str, tell: &impl Fn(Seen) -> bool) -> Result<(), String> {
+    let mut lines = BufReader::new(pipe);
+    let (mut line, mut rate) = (Vec::new(), Rate::new());
+    let began = sys::clock::unix_ms();
+    while next_line(&mut lines, &mut line).map_err(|error| error.to_string())? {
+        let Some(taken) = read(&line, host, began) else {
+            continue;
+        };
+        if let Some(more) = rate.take()
+            && !tell(Seen::Rights(taken, more))
+        {
+            return Ok(());
+        }
     }
-    Ok(false)
+    Err("journalctl ended".to_owned())
 }
 
 /// The next line into the buffer, a long one cut. `false` at the end.
@@ -115,6 +165,8 @@ fn next_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bo
 
 #[derive(Deserialize)]
 struct Entry {
+    #[serde(rename = "_MACHINE_ID")]
+    host: String,
     #[serde(rename = "__REALTIME_TIMESTAMP")]
     at_us: String,
     #[serde(rename = "MESSAGE")]
@@ -125,15 +177,15 @@ struct Entry {
 
 /// A line of journalctl's, if it tells of a change of rights since then. What is no UTF-8, or no
 /// object, is none of PAM's.
-fn read(line: &[u8], since_unix_ms: u64) -> Option<Taken> {
+fn read(line: &[u8], host: &str, since_unix_ms: u64) -> Option<Taken> {
     let entry: Entry = serde_json::from_slice(line).ok()?;
     let at_us: u64 = entry.at_us.parse().ok()?;
     // Merged files may begin with what was there before.
-    if at_us / 1000 < since_unix_ms {
+    // Journals of other hosts may be collected here.
+    if at_us / 1000 < since_unix_ms || entry.host != host {
         return None;
     }
-    let program = Path::new(&entry.program).file_name()?.to_str()?;
-    if !GIVERS.contains(&program) {
+    if !GIVERS.contains(&entry.program.as_str()) {
         return None;
     }
     // pam_unix(sudo:session): session opened for user root(uid=0) by alice(uid=1000)
@@ -161,7 +213,7 @@ mod tests {
     use super::*;
 
     fn line(program: &str, message: &str) -> Vec<u8> {
-        serde_json::json!({ "_EXE": program, "MESSAGE": message, "__REALTIME_TIMESTAMP": "5000000" })
+        serde_json::json!({ "_EXE": program, "MESSAGE": message, "__REALTIME_TIMESTAMP": "5000000", "_MACHINE_ID": "m" })
             .to_string()
             .into_bytes()
     }
@@ -179,36 +231,49 @@ mod tests {
             })
         };
         assert_eq!(
-            read(&line("/usr/bin/sudo", SUDO), 5000),
+            read(&line("/usr/bin/sudo", SUDO), "m", 5000),
             taken("alice", "root", "sudo")
         );
         let su = "pam_unix(su-l:session): session opened for user robot01(uid=60600) by (uid=1000)";
         assert_eq!(
-            read(&line("/usr/bin/su", su), 5000),
+            read(&line("/usr/bin/su", su), "m", 5000),
             taken("(uid=1000)", "robot01", "su-l")
         );
     }
 
     #[test]
+    fn a_flood_is_counted_and_not_told() {
+        let mut rate = Rate::new();
+        let told = (0..100).filter(|_| rate.take().is_some()).count();
+        assert_eq!((told, rate.more), (A_MINUTE as usize, 80));
+        rate.since -= Duration::from_secs(60);
+        assert_eq!(rate.take(), Some(80));
+    }
+
+    #[test]
     fn what_was_there_before_is_not_told_again() {
-        assert_eq!(read(&line("/usr/bin/sudo", SUDO), 5001), None);
+        assert_eq!(read(&line("/usr/bin/sudo", SUDO), "m", 5001), None);
+        assert_eq!(
+            read(&line("/usr/bin/sudo", SUDO), "another host", 5000),
+            None
+        );
     }
 
     #[test]
     fn text_of_other_programs_and_roots_own_changes_are_not() {
-        assert_eq!(read(&line("/home/mallory/sudo-like", SUDO), 5000), None);
+        assert_eq!(read(&line("/home/mallory/sudo", SUDO), "m", 5000), None);
         let message = "   alice : COMMAND=/bin/echo pam_unix(sudo:session): session opened for user root by x";
-        assert_eq!(read(&line("/usr/bin/sudo", message), 5000), None);
+        assert_eq!(read(&line("/usr/bin/sudo", message), "m", 5000), None);
         let root =
             "pam_unix(su:session): session opened for user robot01(uid=60600) by root(uid=0)";
-        assert_eq!(read(&line("/usr/bin/su", root), 5000), None);
+        assert_eq!(read(&line("/usr/bin/su", root), "m", 5000), None);
         for odd in [
             &b"[]"[..],
             b"{}",
             b"",
             b"{\"MESSAGE\":[1,2],\"_EXE\":\"/usr/bin/su\"}",
         ] {
-            assert_eq!(read(odd, 0), None);
+            assert_eq!(read(odd, "m", 0), None);
         }
     }
 

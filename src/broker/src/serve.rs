@@ -153,6 +153,8 @@ fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartErr
         recovering: BTreeMap::new(),
         logins: BTreeMap::new(),
         looked_around: false,
+        closings: BTreeMap::new(),
+        last_closing: 0,
         policy,
     };
     Ok((broker, sockets))
@@ -390,7 +392,11 @@ impl Broker {
         for done in self.workers.take() {
             match done {
                 Done::TakenIn { attempt, taken } => self.package_taken(attempt, taken),
-                Done::UserClosed { account, leftovers } => self.user_closed(&account, leftovers),
+                Done::UserClosed {
+                    account,
+                    number,
+                    leftovers,
+                } => self.user_closed(&account, number, leftovers),
                 Done::UnitStarted { about, outcome } => self.unit_started(about, outcome),
                 Done::StraysKilled { outcome } => self.strays_killed(outcome),
                 Done::Seen(seen) => self.seen(seen),

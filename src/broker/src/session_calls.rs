@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use events::Code;
 use order::{AttemptRef, Phase, PhaseAt};
 use privsep::broker::Notice;
-use privsep::session::{Backend, FromSession, NoticeKind, Spec, Swept, Teardown, ToSession};
+use privsep::session::{FromSession, NoticeKind, Spec, Swept, Teardown, ToSession};
 use privsep::{Refusal, encode};
 use sys::process::{Process, start_time};
 
@@ -16,7 +16,6 @@ use crate::broker::{Broker, Watch, Watched, Who};
 use crate::launch::systemd_runs;
 use crate::record::{RecordError, SessionProcess, SlotRecord};
 use crate::starting::account;
-use crate::work::Job;
 
 impl Broker {
     /// One message of the peer at this place in the list. `Err` ends its connection.
@@ -47,7 +46,9 @@ impl Broker {
             }
             (Who::Over(_), FromSession::Report(_)) => self.say_recorded(at),
             (Who::Over(_), FromSession::Phase(_) | FromSession::Notice { .. }) => Ok(()),
-            (Who::Teardown(account), FromSession::CloseUser) => self.close_user(account, None),
+            (Who::Teardown(account), FromSession::CloseUser) => {
+                self.close_user(account.clone(), None, Who::Teardown(account))
+            }
             (Who::Teardown(account), FromSession::TornDown(swept)) => {
                 self.torn_down(&account, &swept);
                 self.answer_teardown(&account, &ToSession::Recorded);
@@ -339,46 +340,6 @@ impl Broker {
         })
     }
 
-    fn close_user_of(&mut self, attempt: &AttemptRef) -> Result<(), Refusal> {
-        let opened = self.attempts.get(attempt).is_some_and(|held| {
-            let open = |step: &PhaseAt| step.phase == Phase::SessionOpen;
-            held.timeline.iter().any(open)
-        });
-        let own = self.policy.session.pam_service.clone();
-        self.close_user(self.account_of(attempt), (!opened).then_some(own))
-    }
-
-    fn close_user(
-        &mut self,
-        account: String,
-        unless_in_use: Option<String>,
-    ) -> Result<(), Refusal> {
-        if self.backend == Backend::Pam {
-            self.user_closed(&account, vec![]);
-            return Ok(());
-        }
-        let uid = self::account(&account, 1000)?.uid;
-        self.workers.give(Job::CloseUser {
-            uid,
-            account,
-            unless_in_use,
-        });
-        Ok(())
-    }
-
-    /// The worker is done with an account's user.
-    pub(crate) fn user_closed(&mut self, account: &str, leftovers: Vec<String>) {
-        let message = ToSession::UserClosed { leftovers };
-        let using = self
-            .attempts
-            .iter()
-            .find(|(_, held)| held.account == account && held.holds_slot());
-        let attempt = using.map(|(attempt, _)| *attempt);
-        if !attempt.is_some_and(|attempt| self.tell_session(&attempt, &message, None)) {
-            self.answer_teardown(account, &message);
-        }
-    }
-
     fn teardown_hello(&mut self, at: usize, pid: i32, name: &str) -> Result<(), Refusal> {
         self.own_process(
             pid,
@@ -447,7 +408,7 @@ impl Broker {
         }
     }
 
-    fn answer_teardown(&mut self, account: &str, message: &ToSession) {
+    pub(crate) fn answer_teardown(&mut self, account: &str, message: &ToSession) {
         let peer = self
             .sessions
             .iter()

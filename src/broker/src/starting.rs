@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::agent_calls::nanos;
 use crate::attempts::{Bound, Stage, Started};
 use crate::broker::Broker;
+use crate::launch::systemd_runs;
 use crate::policy::{NetworkProfile, OnLoss, permit_order};
 use crate::record::{RecordError, SlotRecord};
 use crate::store::{Ready, Wanted};
@@ -48,6 +49,8 @@ impl Broker {
             .map(|held| held.account.clone())
             .unwrap_or_default();
         let network = permit_order(&self.policy, &order, &account)?;
+        // Somebody may have come since the reservation.
+        self.permit_company()?;
         let bound = Bound {
             people: self.has_company(),
             ..bind(&order, &signed)?
@@ -183,7 +186,9 @@ impl Broker {
             return;
         }
         if let Some(held) = self.attempts.get_mut(&attempt) {
-            let deadline = sys::clock::boottime() + LAUNCH;
+            // The wait for a busy bus does not count: systemd is asked first, then the clock runs.
+            let by_systemd = held.hard_end().filter(|_| systemd_runs());
+            let deadline = by_systemd.unwrap_or(sys::clock::boottime() + LAUNCH);
             held.stage = Stage::Launching {
                 ready: Some(ready),
                 deadline,

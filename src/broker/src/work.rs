@@ -34,6 +34,7 @@ pub(crate) enum Job {
         account: String,
         /// Nothing is ended while somebody is logged in through another PAM service than this.
         unless_in_use: Option<String>,
+        number: u64,
     },
 }
 
@@ -62,6 +63,7 @@ pub(crate) enum Done {
     },
     UserClosed {
         account: String,
+        number: u64,
         leftovers: Vec<String>,
     },
     StraysKilled {
@@ -187,8 +189,10 @@ fn carry_out(job: Job, bus: &mut Bus) -> Done {
             uid,
             account,
             unless_in_use,
+            number,
         } => Done::UserClosed {
             account,
+            number,
             leftovers: bus.close_user(uid, unless_in_use.as_deref()),
         },
     }

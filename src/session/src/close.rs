@@ -36,20 +36,20 @@ const REPORT: Duration = Duration::from_secs(5);
 /// Closes everything and says how the job ended.
 pub(crate) fn close(monitor: &mut Monitor, opened: Opened, outcome: Result<(), Refusal>) -> Report {
     monitor.begin_closing();
-    monitor.pulse.beat();
+    monitor.pulse.beat_now();
     picture_failure(monitor, &opened, &outcome);
     let mut swept = Swept::default();
     end_processes(monitor, &mut swept);
     if monitor.running && swept.leftovers.is_empty() {
         monitor.step(Phase::ProcessesGone);
     }
-    monitor.pulse.beat();
+    monitor.pulse.beat_now();
     collect(monitor, &opened);
     finish_attendant(monitor);
     sweep_attendant(&monitor.spec.attendant.clone(), &mut swept);
-    monitor.pulse.beat();
+    monitor.pulse.beat_now();
     let session = close_session(monitor, &opened, &mut swept);
-    monitor.pulse.beat();
+    monitor.pulse.beat_now();
     let wipe = wipe(monitor, opened.volume, swept);
     report(
         monitor,
@@ -104,6 +104,7 @@ fn end_processes(monitor: &mut Monitor, swept: &mut Swept) {
     }
     if monitor.pam_is_open {
         crate::log_ins::end(&monitor.spec.account, swept);
+        monitor.pulse.beat_now();
     }
     if !monitor.leader_started {
         // Nothing of ours ever ran as this account: who is there is refused, not killed.
@@ -117,7 +118,8 @@ fn end_processes(monitor: &mut Monitor, swept: &mut Swept) {
     if let Err(error) = killed {
         swept.leftovers.push(crate::text(&error));
     }
-    match sys::account::kill_all_of_uid(spec.account.uid.into(), KILL) {
+    monitor.pulse.beat_now();
+    match sys::account::kill_all_of_uid(monitor.spec.account.uid.into(), KILL) {
         Ok(killed) => swept.processes_killed += u32::try_from(killed.processes).unwrap_or(u32::MAX),
         Err(error) => swept.leftovers.push(crate::text(&error)),
     }
@@ -177,6 +179,7 @@ fn collect(monitor: &mut Monitor, opened: &Opened) {
     let until = sys::clock::boottime() + COLLECT;
     // Without an attendant nobody takes them, and its loss is what the job ended with.
     while monitor.attendant.is_some() && sys::clock::boottime() < until {
+        monitor.pulse.beat_now();
         match collector.next() {
             Some((Found::File { name }, Some(file))) => {
                 any = true;
@@ -243,9 +246,11 @@ fn finish_attendant(monitor: &mut Monitor) {
     if let Some(attendant) = monitor.attendant.take()
         && !matches!(attendant.process.wait_within(KILL), Ok(Some(_)))
     {
+        // One that does not end then is stuck in a driver; what is left of it is found below.
         let _ = attendant.process.send(sys::Signal::SIGKILL);
-        let _ = attendant.process.wait();
+        let _ = attendant.process.wait_within(KILL);
     }
+    monitor.pulse.beat_now();
 }
 
 /// Whatever ran as the attendant's user is gone too, and left nothing: it saw this job's output.
@@ -273,6 +278,7 @@ fn close_session(
         gone &= leftovers.is_empty();
         swept.leftovers.extend(leftovers);
     }
+    monitor.pulse.beat_now();
     let rest = sweep::account(&monitor.spec.account, monitor.spec.backend);
     gone &= rest.leftovers.is_empty();
     swept.swept.extend(rest.swept);

@@ -20,7 +20,7 @@ use sys::process::{Fork, Identity, Namespaces, Process};
 const MAX_DEPTH: usize = 32;
 
 /// Listing a hostile directory ends some time.
-const TIME: Duration = Duration::from_secs(60);
+const TIME: Duration = Duration::from_secs(15);
 
 /// What the collector finds.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -36,11 +36,15 @@ impl Pulse {
 
     /// Beats if it is due.
     pub fn beat(&mut self) {
-        let now = crate::clock::boottime();
-        if now >= self.next
-            && let Some(manager) = &self.manager
-        {
-            self.next = now + self.every;
+        if crate::clock::boottime() >= self.next {
+            self.beat_now();
+        }
+    }
+
+    /// Beats: before a step that takes its time.
+    pub fn beat_now(&mut self) {
+        if let Some(manager) = &self.manager {
+            self.next = crate::clock::boottime() + self.every;
             // One that is lost is followed by another.
             let _ = manager.send(b"WATCHDOG=1");
         }

@@ -147,7 +147,7 @@ repair() {
     robotctl slot recover "$ACCOUNT" || true
     eventually 60 slots_are_free
     : >/var/log/wtmp
-    rm -f /var/log/wtmp.db
+    rm -f /var/lib/wtmpdb/wtmp.db
     all_is_clean
 }
 

@@ -11,7 +11,7 @@ use super::veil::{Veil, Veiled};
 use super::wire::DisplayError;
 
 /// The largest screen of an order, of any shape; a server that says more wants our memory.
-const MAX_PIXELS: u64 = 7680 * 4320;
+const LARGEST: (u16, u16) = (7680, 4320);
 
 /// A connection and how it captures.
 #[derive(Debug)]
@@ -77,7 +77,8 @@ impl Camera {
 
     fn shape(&mut self) -> Result<Shape, DisplayError> {
         let (width, height) = self.client.size()?;
-        if width == 0 || height == 0 || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        let (widest, highest) = LARGEST;
+        if width == 0 || height == 0 || width > widest || height > highest {
             return Err(DisplayError::Unsupported(format!(
                 "it says that it has {width}x{height} pixels"
             )));

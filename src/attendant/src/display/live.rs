@@ -77,13 +77,16 @@ impl Live {
 
     /// Takes note of what stands for the same watch now.
     pub(super) fn obey(&mut self, standing: &Standing, watch: Watch) {
-        self.whole_wanted |= watch.asked != self.watch.asked;
+        let anew = watch.asked != self.watch.asked;
+        self.whole_wanted |= anew;
         self.watch = watch;
         if self.under_way.is_some_and(|before| standing.shown > before) {
             self.under_way = None;
         }
         match (standing.pause, self.pause) {
             (Some(_), Pause::None) => self.pause = Pause::Begun,
+            // Who asks anew has not heard of it.
+            (Some(_), Pause::Told) if anew => self.pause = Pause::Begun,
             (None, Pause::Begun | Pause::Told) => {
                 self.pause = Pause::None;
                 self.whole_wanted = true;
@@ -173,6 +176,7 @@ mod tests {
             watch: Some(WATCH),
             shown,
             pause,
+            pauses: 0,
             closed: false,
         }
     }

@@ -130,7 +130,7 @@ impl<Tag: Send + 'static> Display<Tag> {
         pause: Option<ScreenPause>,
     ) -> std::io::Result<Self> {
         let orders = Arc::new(Orders::new().map_err(std::io::Error::other)?);
-        orders.change(|standing| standing.pause = pause);
+        orders.change(|standing| standing.set_pause(pause));
         let wake = Arc::new(Event::new().map_err(std::io::Error::other)?);
         let (asked, requests) = sync_channel(MAX_ASKED);
         let (answers, seen) = sync_channel(MAX_ANSWERS);
@@ -204,7 +204,7 @@ impl<Tag: Send + 'static> Display<Tag> {
     /// From now on nothing is captured, or it is again. What was captured before may still come.
     pub(crate) fn pause(&self, pause: Option<ScreenPause>) {
         if self.orders.standing().pause != pause {
-            self.orders.change(|standing| standing.pause = pause);
+            self.orders.change(|standing| standing.set_pause(pause));
         }
     }
 

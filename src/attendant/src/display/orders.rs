@@ -25,8 +25,17 @@ pub(super) struct Standing {
     /// How many frames were passed on, of all watches.
     pub(super) shown: u64,
     pub(super) pause: Option<ScreenPause>,
+    /// How many pauses there were: one that began and ended during a capture spoils it.
+    pub(super) pauses: u64,
     /// The thread is to end.
     pub(super) closed: bool,
+}
+
+impl Standing {
+    pub(super) fn set_pause(&mut self, pause: Option<ScreenPause>) {
+        self.pauses += u64::from(pause.is_some() && self.pause.is_none());
+        self.pause = pause;
+    }
 }
 
 /// Shared by both sides.

@@ -80,12 +80,13 @@ impl<Tag> Thread<Tag> {
     }
 
     fn still(&mut self, asked: &Asked<Tag>) -> Result<Taken, DisplayError> {
-        if self.orders.standing().pause.is_some() {
+        let before = self.orders.standing();
+        if before.pause.is_some() {
             return Ok(Taken::Paused);
         }
         let veiled = self.studio.capture(self.live.is_some())?;
         // What came to be seen only after the pause was said may be in this capture.
-        if self.orders.standing().pause.is_some() {
+        if self.orders.standing().pauses != before.pauses {
             return Ok(Taken::Paused);
         }
         Ok(match self.studio.still(veiled, asked.if_new)? {
@@ -118,7 +119,7 @@ impl<Tag> Thread<Tag> {
         let begun = boottime();
         let veiled = self.studio.capture(true)?;
         // As for stills.
-        if self.orders.standing().pause.is_some() {
+        if self.orders.standing().pauses != standing.pauses {
             return Ok(None);
         }
         let (again, blind) = (look_again(&veiled, begun), veiled.blind);

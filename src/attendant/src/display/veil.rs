@@ -20,8 +20,8 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 pub(super) struct Veil {
     areas: Vec<Area>,
     windows: Wanted,
-    /// Places of windows, and when they were last seen there.
-    seen: Vec<(Rect, Duration)>,
+    /// Places of windows, and since when they are known to be gone from there.
+    seen: Vec<(Rect, Option<Duration>)>,
 }
 
 /// What is painted over in one capture.
@@ -80,11 +80,21 @@ impl Veil {
             .iter()
             .filter_map(|place| place_in(place, shape))
             .collect();
+        // From the first look that misses it: between two looks nothing says how long it was there.
+        for (_, gone) in self
+            .seen
+            .iter_mut()
+            .filter(|(rect, _)| !current.contains(rect))
+        {
+            gone.get_or_insert(now);
+        }
+        let lingers =
+            |gone: &Option<Duration>| gone.is_some_and(|gone| now.saturating_sub(gone) < LINGER);
         self.seen
-            .retain(|(rect, at)| now.saturating_sub(*at) < LINGER && !current.contains(rect));
+            .retain(|(rect, gone)| !current.contains(rect) && lingers(gone));
         self.seen.truncate(MOST_LINGERING);
         veiled.lingers = !self.seen.is_empty();
-        let new = current.into_iter().map(|rect| (rect, now));
+        let new = current.into_iter().map(|rect| (rect, None));
         self.seen.splice(..0, new);
         for (rect, _) in &self.seen {
             veiled.add(clip(*rect, shape), MaskReason::Window);
@@ -230,9 +240,12 @@ mod tests {
         let (old, new) = (place(0, 0, 9, 9), place(20, 0, 9, 9));
         assert_eq!(rects(&[old], 10), (vec![rect(0, 0, 9, 9)], false));
         let both = vec![rect(20, 0, 9, 9), rect(0, 0, 9, 9)];
-        assert_eq!(rects(&[new], 11), (both, true));
-        assert_eq!(rects(&[new], 12), (vec![rect(20, 0, 9, 9)], false));
-        assert_eq!(rects(&[], 13), (vec![rect(20, 0, 9, 9)], true));
-        assert_eq!(rects(&[], 15), (vec![], false));
+        // However long it stood still before.
+        assert_eq!(rects(&[new], 100), (both.clone(), true));
+        assert_eq!(rects(&[new], 101), (both, true));
+        assert_eq!(rects(&[new], 102), (vec![rect(20, 0, 9, 9)], false));
+        assert_eq!(rects(&[], 200), (vec![rect(20, 0, 9, 9)], true));
+        assert_eq!(rects(&[], 202), (vec![], false));
+        assert_eq!(rects(&[old], 203), (vec![rect(0, 0, 9, 9)], false));
     }
 }

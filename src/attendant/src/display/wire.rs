@@ -138,6 +138,10 @@ impl Wire {
 
     fn wait_for(&self, watch: Watch<'_>) -> Result<(), DisplayError> {
         let left = self.deadline.saturating_sub(boottime());
+        // A server that always has something to say is not waited for either.
+        if left.is_zero() {
+            return Err(DisplayError::TimedOut);
+        }
         match wait(&mut [watch], Some(left)) {
             Ok(0) => Err(DisplayError::TimedOut),
             Ok(_) => Ok(()),

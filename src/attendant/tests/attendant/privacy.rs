@@ -104,7 +104,7 @@ fn after_a_secret_nothing_is_seen_until_the_bot_says_so() {
 #[test]
 fn a_pause_after_a_secret_ends_by_itself() {
     let xvfb = Xvfb::start(&[]);
-    let mut rig = rig(500);
+    let mut rig = rig(3_000);
     xvfb.show_to(&rig);
     let mut viewer = Viewer::new(&rig, 10);
     assert!(viewer.next().keyframe);
@@ -139,7 +139,7 @@ fn a_bot_that_wants_to_be_alone_is_until_it_says_so_or_its_time_is_over() {
     assert_paused(&rig);
     done(&rig, &["privacy", "off"]);
     assert!(viewer.next().keyframe);
-    done(&rig, &["privacy", "on", "--seconds", "1"]);
+    done(&rig, &["privacy", "on", "--seconds", "3"]);
     assert_eq!(viewer.next().pause(), ScreenPause::Privacy);
     assert!(viewer.next().keyframe);
     done(&rig, &["screenshot"]);

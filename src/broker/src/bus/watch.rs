@@ -18,8 +18,8 @@ pub(crate) enum Seen {
     In(Login),
     /// The session of this id has ended.
     Out(String),
-    /// Somebody took the rights of another user.
-    Rights(Taken),
+    /// Somebody took the rights of another user; so many others before were not told.
+    Rights(Taken, u32),
     /// logind or the journal can't be listened to, for this reason; it is tried again.
     Deaf(String),
 }
@@ -62,10 +62,20 @@ async fn listen(mut tell: impl FnMut(Seen) -> bool) -> zbus::Result<()> {
     let manager = logind::manager(&connection).await?;
     // Before the list: who logs in meanwhile is told, perhaps twice.
     let mut signals = manager.receive_all_signals().await?;
+    let mut owners = manager.receive_owner_changed().await?;
     if !tell(Seen::Everybody(logind::sessions(&connection).await?)) {
         return Ok(());
     }
-    while let Some(signal) = signals.next().await {
+    loop {
+        let signal = async { signals.next().await };
+        // A logind that was restarted has forgotten who left meanwhile, and begins its ids anew.
+        let restarted = async {
+            owners.next().await;
+            None
+        };
+        let Some(signal) = futures_lite::FutureExt::or(signal, restarted).await else {
+            break;
+        };
         let header = signal.header();
         let member = header.member().map(|member| member.as_str().to_owned());
         let body = signal.body();
@@ -74,13 +84,9 @@ async fn listen(mut tell: impl FnMut(Seen) -> bool) -> zbus::Result<()> {
         };
         let seen = match member.as_deref() {
             Some("SessionNew") => {
-                let found = logind::session(&connection, id.clone(), path.as_str()).await?;
-                // Over before it could be looked at: it was there.
-                let login = found.unwrap_or(Login {
-                    id,
-                    ..Login::default()
-                });
-                Some(login).filter(Login::is_somebody).map(Seen::In)
+                // None: over before it could be looked at, as cron's are where each is a session.
+                let found = logind::session(&connection, id, path.as_str()).await?;
+                found.filter(Login::is_somebody).map(Seen::In)
             }
             Some("SessionRemoved") => Some(Seen::Out(id)),
             _ => None,

@@ -16,7 +16,7 @@ use crate::config;
 use crate::core::Line;
 use crate::events::{self, Event};
 use crate::refused::Refused;
-use crate::view::{MAX_CHUNK, Taken, check, too_large};
+use crate::view::{MAX_CHUNK, Taken, check, check_encoded, too_large};
 
 type Words = mpsc::Sender<Result<v1::StreamScreenResponse, Status>>;
 
@@ -55,6 +55,8 @@ async fn opening(said: &mut Streaming<v1::StreamScreenRequest>) -> Result<Open, 
 enum End {
     /// Nobody looks on, the agent ended it, or the network did.
     Over,
+    /// The link was too slow for a frame.
+    Slow(Refused),
     /// Its agent broke a rule.
     Broken(Refused),
     /// What can't be read; noted already.
@@ -80,6 +82,11 @@ async fn serve(
     };
     let broken = match end {
         End::Over => None,
+        // Nobody's fault.
+        End::Slow(refused) => {
+            drop(words.send(Err(refused.clone().into())).await);
+            Some(refused)
+        }
         End::Broken(refused) => {
             note(&link, agent, attempt, &refused).await;
             drop(words.send(Err(refused.clone().into())).await);
@@ -120,6 +127,9 @@ async fn take_frames(
             Ok(frame) => frame,
             Err(end) => return end,
         };
+        if let Err(refused) = check_encoded(&frame) {
+            return End::Broken(refused);
+        }
         let frame = match v1::ScreenFrame::decode(frame) {
             Ok(frame) => frame,
             Err(error) => {
@@ -156,8 +166,8 @@ async fn whole(
             Some(until) => match timeout_at(until, said.message()).await {
                 Ok(message) => message,
                 Err(_) => {
-                    let text = "a frame was begun and did not become whole within 60 s";
-                    return Err(End::Broken(Refused::invalid("SCREEN_INCOMPLETE", text)));
+                    let text = "a frame was begun and did not become whole in time: the link is slow or busy";
+                    return Err(End::Slow(Refused::unavailable("SCREEN_INCOMPLETE", text)));
                 }
             },
         };

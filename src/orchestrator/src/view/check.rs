@@ -1,6 +1,7 @@
 //! What an agent may show. A frame that breaks a rule ends the view: no agent of ours sends one.
 
 use order::{Display, DisplayKind};
+use prost::encoding::{WireType, decode_key, decode_varint};
 use wire::v1;
 
 use super::TILE;
@@ -31,6 +32,40 @@ pub(crate) fn most_bytes(display: Display) -> usize {
 /// Tiles of a screen.
 pub(super) fn tiles_of(width: u32, height: u32) -> u32 {
     width.div_ceil(TILE) * height.div_ceil(TILE)
+}
+
+/// Bytes of a frame around its picture: tiles and masked areas of the largest screen take far less.
+const MOST_AROUND: u64 = 512 << 10;
+
+/// Looks through an encoded frame before it is decoded: an empty area of two bytes becomes twenty in
+/// memory, and a frame made of nothing else would be a gigabyte.
+pub(crate) fn check_encoded(mut frame: &[u8]) -> Result<(), Refused> {
+    const PICTURE: u32 = 7;
+    let malformed = || Refused::invalid("SCREEN_MALFORMED", "no encoded frame");
+    let mut around = 0_u64;
+    while !frame.is_empty() {
+        let (field, kind) = decode_key(&mut frame).map_err(|_| malformed())?;
+        let length = match kind {
+            WireType::LengthDelimited => decode_varint(&mut frame).map_err(|_| malformed())?,
+            WireType::Varint => decode_varint(&mut frame)
+                .map(|_| 0)
+                .map_err(|_| malformed())?,
+            WireType::SixtyFourBit => 8,
+            WireType::ThirtyTwoBit => 4,
+            WireType::StartGroup | WireType::EndGroup => return Err(malformed()),
+        };
+        let size = usize::try_from(length).map_err(|_| malformed())?;
+        frame = frame.get(size..).ok_or_else(malformed)?;
+        if field != PICTURE {
+            // What a field's own head takes counts too: empty ones are many.
+            around += length + 2;
+        }
+        if around > MOST_AROUND {
+            let text = "more is around the picture than the largest screen needs";
+            return Err(Refused::invalid("SCREEN_MALFORMED", text));
+        }
+    }
+    Ok(())
 }
 
 fn refuse(code: &str, text: String) -> Result<(), Refused> {
@@ -136,4 +171,27 @@ fn check_picture(frame: &v1::ScreenFrame) -> Result<(), Refused> {
 /// More bytes than a frame or a piece of one can have.
 pub(crate) fn too_large(what: &str) -> Refused {
     Refused::new(Kind::Exhausted, "SCREEN_TOO_LARGE", what)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_of_empty_areas_is_refused_before_it_is_decoded() {
+        let area = v1::MaskedArea::default();
+        let frame = |areas: usize, picture: usize| {
+            let frame = v1::ScreenFrame {
+                masked: vec![area; areas],
+                picture: vec![7; picture].into(),
+                ..v1::ScreenFrame::default()
+            };
+            check_encoded(&frame.encode_to_vec()).map_err(|refused| refused.code)
+        };
+        assert_eq!(frame(100, 4 << 20), Ok(()));
+        assert_eq!(frame(1 << 20, 0), Err("SCREEN_MALFORMED".to_owned()));
+        assert!(check_encoded(&[0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f]).is_err());
+    }
 }

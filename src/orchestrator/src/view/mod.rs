@@ -15,7 +15,7 @@ mod screen;
 mod seat;
 
 pub(crate) use change::{Change, masked};
-pub(crate) use check::{MAX_CHUNK, check, most_bytes, too_large};
+pub(crate) use check::{MAX_CHUNK, check, check_encoded, most_bytes, too_large};
 pub(crate) use screen::{Screen, Standing, Taken};
 pub(crate) use seat::{Seat, Watcher};
 
