@@ -62,22 +62,21 @@ fn does_not_linger(folder: &Path, account: &Account) -> Result<(), Refusal> {
 /// logind opens no second session for a process that is in one (SESSION_BUSY) and PAM says that all
 /// is well: the job would run in somebody's session.
 fn outside_of_sessions() -> Result<(), Refusal> {
-    let refuse = |detail: String| {
-        let what = "start robotd-broker as a service, not from a log-in";
-        Err(Refusal::new(
-            "STARTED_IN_SESSION",
-            format!("{detail}; {what}"),
-        ))
-    };
     let place = sys::cgroup::path_of(nix::unistd::getpid())
         .map_err(|error| crate::refusal("STARTED_IN_SESSION", &error))?;
-    if place.starts_with("/user.slice") {
-        return refuse(format!("this process is in {}", place.display()));
-    }
-    match login_uid() {
-        Some(uid) => refuse(format!("this process belongs to a log-in of uid {uid}")),
-        None => Ok(()),
-    }
+    no_session(&place, login_uid())
+}
+
+fn no_session(place: &Path, login_uid: Option<u32>) -> Result<(), Refusal> {
+    let found = if place.starts_with("/user.slice") {
+        format!("this process is in {}", place.display())
+    } else if let Some(uid) = login_uid {
+        format!("this process belongs to a log-in of uid {uid}")
+    } else {
+        return Ok(());
+    };
+    let detail = format!("{found}; start robotd-broker as a service, not from a log-in");
+    Err(Refusal::new("STARTED_IN_SESSION", detail))
 }
 
 /// The audit login uid of this process; none while it is not set, or in a kernel without audit.
@@ -159,6 +158,16 @@ mod tests {
         assert_eq!(code("*", "0", "99999", ""), "ACCOUNT_AGED");
         assert_eq!(code("*", "19000", "90", ""), "ACCOUNT_AGED");
         assert_eq!(code("*", "", "", ""), "ok");
+    }
+
+    #[test]
+    fn a_session_inside_of_somebodys_log_in_is_refused() {
+        let service = Path::new("/robotd.slice/robotd-session@x.service");
+        assert_eq!(no_session(service, None), Ok(()));
+        let code = |outcome: Result<(), Refusal>| outcome.unwrap_err().code;
+        assert_eq!(code(no_session(service, Some(1000))), "STARTED_IN_SESSION");
+        let session = Path::new("/user.slice/user-1000.slice/session-3.scope");
+        assert_eq!(code(no_session(session, None)), "STARTED_IN_SESSION");
     }
 
     #[test]
