@@ -1,8 +1,8 @@
 //! Who may read the pages. In memory only: a restart asks everybody for a token anew.
 //!
 //! A token from `job watch` works once, soon, and for the pages of its job; the one that the server
-//! prints at its start works for all. Either is answered with a cookie of its own, so that what stands
-//! in a browser's history or in a terminal opens nothing any more.
+//! prints at its start works for all, for as long as the server runs. Either is answered with a cookie of
+//! its own: the address of `job watch` in a browser's history or in a terminal opens nothing any more.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
