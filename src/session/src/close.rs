@@ -72,11 +72,9 @@ fn picture_failure(monitor: &mut Monitor, opened: &Opened, outcome: &Result<(), 
         return;
     }
     monitor.tell_attendant(&ToAttendant::FailureScreenshot, None);
-    wait(monitor, PICTURE, |event| {
-        matches!(
-            event,
-            Event::Attendant(FromAttendant::FailureTaken) | Event::AttendantEnded
-        )
+    // It waits less than this for a display that hangs: one that does not answer hangs itself.
+    answered(monitor, PICTURE, |said| {
+        matches!(said, FromAttendant::FailureTaken)
     });
 }
 
@@ -184,7 +182,7 @@ fn collect(monitor: &mut Monitor, opened: &Opened) {
             Some((Found::File { name }, Some(file))) => {
                 any = true;
                 monitor.tell_attendant(&ToAttendant::Artifact { name }, Some(&file));
-                let taken = answered(monitor, |said| {
+                let taken = answered(monitor, DRAIN, |said| {
                     matches!(said, FromAttendant::ArtifactTaken { .. })
                 });
                 if let Some(Event::Attendant(FromAttendant::ArtifactTaken {
@@ -208,8 +206,12 @@ fn collect(monitor: &mut Monitor, opened: &Opened) {
 
 /// What the attendant answers, or its end. One that does not answer in time would not answer later:
 /// it is killed, and its successor, which the pipes and the spool wait for, goes on.
-fn answered(monitor: &mut Monitor, mut is_it: impl FnMut(&FromAttendant) -> bool) -> Option<Event> {
-    let answer = wait(monitor, DRAIN, |event| match event {
+fn answered(
+    monitor: &mut Monitor,
+    limit: Duration,
+    mut is_it: impl FnMut(&FromAttendant) -> bool,
+) -> Option<Event> {
+    let answer = wait(monitor, limit, |event| match event {
         Event::Attendant(said) => is_it(said),
         event => matches!(event, Event::AttendantEnded),
     });
@@ -232,7 +234,9 @@ fn finish_attendant(monitor: &mut Monitor) {
     // One that dies now is followed by another, which ends the lane in its place.
     for _ in 0..=crate::attendant::RESTARTS {
         monitor.tell_attendant(&ToAttendant::Finish, None);
-        let finished = answered(monitor, |said| matches!(said, FromAttendant::Finished(_)));
+        let finished = answered(monitor, DRAIN, |said| {
+            matches!(said, FromAttendant::Finished(_))
+        });
         if let Some(Event::Attendant(FromAttendant::Finished(totals))) = finished {
             monitor.totals = totals;
             break;
