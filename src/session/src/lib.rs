@@ -9,7 +9,7 @@
 //!
 //! In reading order:
 //!
-//! * `run`, `open` and `close`: the story of a job, as one straight function each
+//! * `run`, `open` and `close`: the story of a job, as one straight function each; `report`: its end
 //! * `monitor`: the one place that waits; what to do about whoever speaks or dies meanwhile
 //! * `volume`, `attendant`, `leader`, `init`, `collect`: what a job is made of; `account` and
 //!   `opened`: whether it may have a session, and whether it got one
@@ -35,6 +35,7 @@ mod monitor;
 
 mod close;
 mod open;
+mod report;
 mod run;
 
 use std::path::PathBuf;

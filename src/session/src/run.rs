@@ -11,11 +11,12 @@ use privsep::session::{Spec, ToSession};
 use sys::Signal;
 use sys::poll::Signals;
 
-use crate::close::{close, deliver};
+use crate::close::close;
 use crate::inner::{FromInit, ToInit};
 use crate::link::Link;
 use crate::monitor::{EndMode, Event, Monitor, Waited};
 use crate::open::{Directories, open, tell_init};
+use crate::report::deliver;
 use crate::volume::Volume;
 
 /// The broker's first answer; within the unit's watchdog, which begins with the program.

@@ -53,7 +53,7 @@ pub(crate) fn run(account: &str, socket: &Path) -> Result<(), Refusal> {
     prove_volume_gone(&slot, &mut swept);
     [&mut swept.swept, &mut swept.leftovers]
         .into_iter()
-        .for_each(crate::close::shorten);
+        .for_each(crate::report::shorten);
     say(&broker, &FromSession::TornDown(swept), &[])?;
     answer(&broker).map(drop)
 }

@@ -1,0 +1,166 @@
+//! The report: what became of a job, in one packet whatever it left, told until it is recorded.
+
+use std::time::Duration;
+
+use order::{Outcome, SessionSummary, WipeReport};
+use privsep::Refusal;
+use privsep::attendant::{MAX_ARTIFACT_NAME, MAX_ARTIFACTS};
+use privsep::session::{FromSession, Report, ToSession};
+
+use crate::close::{STOPPING, wait};
+use crate::monitor::{Event, Monitor};
+use crate::run::Exited;
+
+/// A report that is not answered is told again: the broker may have a full disk.
+const REPORT: Duration = Duration::from_secs(5);
+
+/// What became of the job.
+pub(crate) fn report(
+    monitor: &mut Monitor,
+    outcome: Result<(), Refusal>,
+    exited: Exited,
+    session: Option<SessionSummary>,
+    wipe: Option<WipeReport>,
+) -> Report {
+    let end = monitor.end.take();
+    let (outcome, refusal) = match (end, outcome) {
+        (Some(end), _) => (end.outcome, Some(end.refusal)),
+        (None, Err(refusal)) if monitor.running => (Outcome::Interrupted, Some(refusal)),
+        (None, Err(refusal)) => (Outcome::NotStarted, Some(refusal)),
+        (None, Ok(())) if exited.code == Some(0) => (Outcome::Succeeded, None),
+        (None, Ok(())) => (Outcome::Failed, None),
+    };
+    let totals = std::mem::take(&mut monitor.totals);
+    bounded(Report {
+        outcome,
+        refusal,
+        exit_code: exited.code,
+        signal: exited.signal,
+        timeline: monitor.timeline.clone(),
+        session,
+        log: totals.log,
+        artifacts: totals.artifacts,
+        screenshots: totals.screenshots,
+        lane_epoch: monitor.lane_epoch.clone(),
+        lane_last_seq: totals.last_seq,
+        processes_killed: exited.left,
+        wipe,
+    })
+}
+
+/// Tells the broker until it has written the report down.
+pub(crate) fn deliver(monitor: &mut Monitor, report: &Report) {
+    let began = sys::clock::boottime();
+    loop {
+        monitor
+            .link
+            .tell(&FromSession::Report(Box::new(report.clone())));
+        let recorded = wait(monitor, REPORT, |event| {
+            matches!(
+                event,
+                Event::Broker(ToSession::Recorded, _) | Event::BrokerBack
+            )
+        });
+        if matches!(recorded, Some(Event::Broker(ToSession::Recorded, _))) {
+            return;
+        }
+        if monitor.terminated && sys::clock::boottime() > began + STOPPING {
+            return;
+        }
+    }
+}
+
+/// Longest text of a report, in bytes, and longest list: a report is one packet, whatever the job
+/// left.
+const LONGEST: usize = 256;
+const MOST: usize = 16;
+
+fn short(text: &str) -> String {
+    text[..text.floor_char_boundary(LONGEST)].to_owned()
+}
+
+/// A list that fits a packet, whatever the job left.
+pub(crate) fn shorten(list: &mut Vec<String>) {
+    let more = list.len().saturating_sub(MOST);
+    list.truncate(MOST);
+    list.iter_mut().for_each(|line| *line = short(line));
+    if more > 0 {
+        list.push(format!("and {more} more"));
+    }
+}
+
+fn bounded(mut report: Report) -> Report {
+    report.artifacts.truncate(MAX_ARTIFACTS);
+    for artifact in &mut report.artifacts {
+        let end = artifact.name.floor_char_boundary(MAX_ARTIFACT_NAME);
+        artifact.name.truncate(end);
+    }
+    if let Some(refusal) = &mut report.refusal {
+        *refusal = Refusal::new(&short(&refusal.code), short(&refusal.detail));
+    }
+    if let Some(wipe) = &mut report.wipe {
+        [&mut wipe.swept, &mut wipe.leftovers]
+            .into_iter()
+            .for_each(shorten);
+    }
+    for stream in [&mut report.log.stdout, &mut report.log.stderr] {
+        stream.sha256 = short(&stream.sha256);
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use order::{ArtifactTotal, LogTotals, Phase, PhaseAt, Sha256Hex, StreamTotals, WipeMethod};
+
+    use super::*;
+
+    #[test]
+    fn the_largest_report_that_a_job_can_bring_about_fits_a_packet() {
+        let long = "\u{fffd}".repeat(2_000);
+        let artifact = ArtifactTotal {
+            name: long.clone(),
+            sha256: Sha256Hex([7; 32]),
+            bytes: u64::MAX,
+        };
+        let stream = StreamTotals {
+            lines: u64::MAX,
+            bytes: u64::MAX,
+            sha256: long.clone(),
+        };
+        let report = Report {
+            outcome: Outcome::Interrupted,
+            refusal: Some(Refusal::new(&long, long.clone())),
+            exit_code: Some(i32::MIN),
+            signal: Some(i32::MIN),
+            timeline: vec![
+                PhaseAt {
+                    phase: Phase::Wiped,
+                    at_unix_ms: u64::MAX
+                };
+                16
+            ],
+            session: None,
+            log: LogTotals {
+                stdout: stream.clone(),
+                stderr: stream,
+            },
+            artifacts: vec![artifact; 300],
+            screenshots: u32::MAX,
+            lane_epoch: "f".repeat(32),
+            lane_last_seq: u64::MAX,
+            processes_killed: u32::MAX,
+            wipe: Some(WipeReport {
+                complete: false,
+                method: WipeMethod::TmpfsReleased,
+                files: u64::MAX,
+                bytes: u64::MAX,
+                swap: "possible".to_owned(),
+                swept: vec![long.clone(); 300],
+                leftovers: vec![long; 300],
+            }),
+        };
+        let message = FromSession::Report(Box::new(bounded(report)));
+        assert!(privsep::encode(&message).is_ok());
+    }
+}
