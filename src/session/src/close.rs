@@ -99,10 +99,6 @@ fn end_processes(monitor: &mut Monitor, swept: &mut Swept) {
     if monitor.leader.is_some() {
         end_leader(monitor);
     }
-    if monitor.pam_is_open {
-        crate::log_ins::end(&monitor.spec.account, swept);
-        monitor.pulse.beat_now();
-    }
     if !monitor.leader_started {
         // Nothing of ours ever ran as this account: who is there is refused, not killed.
         return;
@@ -119,6 +115,12 @@ fn end_processes(monitor: &mut Monitor, swept: &mut Swept) {
     match sys::account::kill_all_of_uid(monitor.spec.account.uid.into(), KILL) {
         Ok(killed) => swept.processes_killed += u32::try_from(killed.processes).unwrap_or(u32::MAX),
         Err(error) => swept.leftovers.push(crate::text(&error)),
+    }
+    if monitor.pam_is_open {
+        // When nobody of the session is left who could still write: what a module began may be on
+        // its way while the leader dies.
+        monitor.pulse.beat_now();
+        crate::log_ins::end(&monitor.spec.account, swept);
     }
 }
 
