@@ -98,9 +98,10 @@ purge() {
     inside sh -c 'dpkg --purge robotd robot-orchestrator && ! getent passwd robot01 && test ! -e /var/lib/robotd'
 }
 
-removal_claims() {
+told_claims() {
     claim "a secret is in no file and not in the journal" secret_stays_secret
     claim "no unit has failed" there failed_units
     claim "a revoked host is refused and says so" revoked
-    claim "the packages are purged" purge
 }
+
+purge_claims() { claim "the packages are purged" purge; }
