@@ -127,6 +127,28 @@ fn in_memory(pid: i32, wanted: &[u8]) -> usize {
     found
 }
 
+/// Whether every mapping of this name is there and locked against swapping (`lo` of proc(5) smaps).
+fn is_locked(pid: i32, what: &str) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).expect("a running process");
+    let mut wanted = false;
+    let mut flags = Vec::new();
+    for line in maps.lines() {
+        // A mapping begins with its addresses, its facts with their names.
+        if !line
+            .split(' ')
+            .next()
+            .is_some_and(|word| word.ends_with(':'))
+        {
+            wanted = line.contains(what);
+        } else if let Some(own) = line.strip_prefix("VmFlags:")
+            && wanted
+        {
+            flags.push(own.split_whitespace().any(|flag| flag == "lo"));
+        }
+    }
+    !flags.is_empty() && flags.iter().all(|locked| *locked)
+}
+
 #[test]
 fn robotd_and_the_broker_hold_no_plain_secret_and_no_command_line_or_environment_does() {
     let host = Host::start(&Options::default());
@@ -155,6 +177,24 @@ fn robotd_and_the_broker_hold_no_plain_secret_and_no_command_line_or_environment
         0,
         "the leader never sees it"
     );
+    // A host may forbid it to a user without rights; then it is told.
+    assert!(
+        is_locked(processes.attendant, "[heap]")
+            || host
+                .all_logs()
+                .contains("robotd-attendant: secrets are not kept out of swap")
+    );
+    for (pid, what) in [
+        (host.broker_pid(), "[heap]"),
+        // Its copy, kept for a successor of the attendant.
+        (processes.monitor, "/memfd:robotd"),
+    ] {
+        assert!(
+            is_locked(pid, what),
+            "{what} of {} can go to swap",
+            tests::procs::arguments(pid)
+        );
+    }
     for pid in tests::procs::pids() {
         for file in ["cmdline", "environ"] {
             let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();

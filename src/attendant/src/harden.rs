@@ -33,6 +33,10 @@ pub(crate) fn harden() -> Result<OwnedFd, HardenError> {
     process::not_dumpable()?;
     process::no_new_privileges()?;
     process::set_limit(Limit::Core(0))?;
+    // Secrets and what was not masked yet are in there.
+    if let Err(error) = process::lock_memory() {
+        eprintln!("robotd-attendant: secrets are not kept out of swap: {error}");
+    }
     // A service manager that stops the session's unit signals all of its processes. The session
     // ends the job in order then and needs us to the last; only it, or its end, ends us.
     Signals::new(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;

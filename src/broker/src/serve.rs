@@ -9,6 +9,7 @@ use privsep::{MAX_PACKET, Refusal, decode};
 use sys::beneath::{Dir, Mounts};
 use sys::fdpass::{Listener, Seqpacket};
 use sys::poll::{Signals, Watch as Poll};
+use sys::process::Limit;
 use sys::pulse::Pulse;
 
 use crate::broker::{Broker, PEERS, SessionPeer, Who};
@@ -62,11 +63,25 @@ struct Sockets {
     signals: Signals,
 }
 
+/// Keys and opened secrets are in it: no core file, no look by others, no swap.
+fn keep_memory() {
+    let kept = sys::process::not_dumpable()
+        .and_then(|()| sys::process::set_limit(Limit::Core(0)))
+        .and_then(|()| sys::process::lock_memory());
+    if let Err(error) = kept {
+        eprintln!(
+            "robotd-broker: its memory is not kept out of swap and dumps: {}",
+            crate::text(&error)
+        );
+    }
+}
+
 /// Runs until SIGTERM. Sessions go on without it and end by their own deadlines.
 pub(crate) fn run(policy: &Path) -> Result<(), StartError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(StartError::NotRoot);
     }
+    keep_memory();
     let policy = read_policy(policy).inspect_err(policy_event)?;
     let signals = Signals::of_a_program()?;
     if policy.session.backend == BackendChoice::Pam && crate::launch::systemd_runs() {

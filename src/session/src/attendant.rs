@@ -11,8 +11,9 @@ use privsep::Refusal;
 use privsep::attendant::{Begin, ToAttendant};
 use privsep::session::{Account, Spec};
 use sys::fdpass::Seqpacket;
-use sys::process::{Fork, Identity, Launch, Namespaces, Process, Program, exec_report};
+use sys::process::{Fork, Identity, Launch, Limit, Namespaces, Process, Program, exec_report};
 
+use crate::given::Given;
 use crate::inner::say;
 
 /// An attendant that dies more often than this does so because of what the bot does to it.
@@ -49,7 +50,7 @@ impl Attendant {
     pub(crate) fn start(
         spec: &Spec,
         place: &Place,
-        given: &[(String, OwnedFd)],
+        given: &[Given],
         restarted: bool,
     ) -> Result<Self, Refusal> {
         let failed = |error: &dyn std::error::Error| crate::refusal("ATTENDANT_FAILED", error);
@@ -67,7 +68,7 @@ impl Attendant {
             log_bytes: spec.log_bytes,
             artifact_bytes: spec.artifact_bytes,
             secrets: spec.secrets.clone(),
-            given: given.iter().map(|(name, _)| name.clone()).collect(),
+            given: given.iter().map(|given| given.name.clone()).collect(),
             params_json: spec.params_json.clone(),
         };
         let fds = [
@@ -83,7 +84,7 @@ impl Attendant {
             gone: false,
         };
         attendant.tell(&ToAttendant::Begin(begin), &fds)?;
-        for (name, value) in given {
+        for Given { name, value, .. } in given {
             attendant.tell(
                 &ToAttendant::Secret { name: name.clone() },
                 &[value.as_fd()],
@@ -173,6 +174,8 @@ fn launch(programs: &str, user: &Account, socket: &OwnedFd) -> Result<Process, R
                 fds: &fds,
                 report: Some(report.as_fd()),
             };
+            // It locks its memory against swapping; where it may not, it says so.
+            let _ = sys::process::set_limit(Limit::LockedMemory(u64::MAX));
             // The order that the kernel forces: the user last, then nothing that needs rights.
             let started =
                 sys::process::become_user_for_good(&identity).and_then(|()| launch.exec());

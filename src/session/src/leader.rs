@@ -116,6 +116,12 @@ fn open(spec: &Spec, password: Option<OwnedFd>) -> Result<Transaction, Refusal> 
 /// Once: modules count failures and lock accounts. The password is in no memory but PAM's while the
 /// modules look at it, and in none afterwards.
 fn authenticate(session: &mut Transaction, value: OwnedFd) -> Result<(), Refusal> {
+    if let Err(error) = sys::process::lock_memory() {
+        eprintln!(
+            "robotd-session: the password is not kept out of swap: {}",
+            crate::text(&error)
+        );
+    }
     let bytes = sys::memfd::read_sealed(value.as_fd(), MAX_PASSWORD)
         .map_err(|error| crate::refusal("PASSWORD_REFUSED", &error))?;
     drop(value);

@@ -11,13 +11,14 @@
 //!
 //! * `run`, `open` and `close`: the story of a job, as one straight function each; `report`: its end
 //! * `monitor`: the one place that waits; what to do about whoever speaks or dies meanwhile
-//! * `volume`, `attendant`, `leader`, `init`, `collect`: what a job is made of; `account` and
+//! * `volume`, `attendant`, `given`, `leader`, `init`, `collect`: what a job is made of; `account` and
 //!   `opened`: whether it may have a session, and whether it got one
 //! * `sweep`, `teardown`: what is left outside the volume, and the end of a job whose monitor died
 
 mod account;
 mod attendant;
 mod collect;
+mod given;
 mod inner;
 mod link;
 mod volume;

@@ -15,7 +15,7 @@ use std::ptr::NonNull;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mlock, mmap, munmap};
 use nix::sys::stat::fstat;
 
 /// A sealed memory file that could not be made or is not one.
@@ -62,6 +62,14 @@ pub enum Error {
     /// It could still become shorter: reading it where it is mapped could end the reader.
     #[error("the memory file is not sealed against shrinking, or is empty; it can't be mapped")]
     Shrinks,
+    /// Its pages could go to swap.
+    #[error("can't lock {len} bytes of a memory file against swapping")]
+    Lock {
+        /// Its length.
+        len: usize,
+        /// The kernel's reason.
+        source: Errno,
+    },
     /// It could not be mapped.
     #[error("can't map {len} bytes of a memory file")]
     Map {
@@ -193,6 +201,20 @@ impl Mapped {
         }
         .map_err(|source| Error::Map { len, source })?;
         Ok(Self { start, len })
+    }
+
+    /// Keeps its pages out of swap as long as it is mapped, for whoever else holds the file too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lock`].
+    pub fn lock(&self) -> Result<(), Error> {
+        // SAFETY: the range is what mmap(2) returned; mlock(2) changes where its pages may be and
+        // nothing in them.
+        unsafe { mlock(self.start, self.len) }.map_err(|source| Error::Lock {
+            len: self.len,
+            source,
+        })
     }
 
     /// Copies bytes from this place on into the buffer.

@@ -34,6 +34,9 @@ pub(crate) struct Inherited {
 /// Open files of a browser with many tabs; the usual soft limit of 1024 is too low for them.
 const OPEN_FILES: u64 = 8192;
 
+/// The kernel's own default. The session's unit has more, for its attendant.
+const LOCKED_MEMORY: u64 = 8 << 20;
+
 /// The story of init. Its result is the exit code.
 pub(crate) fn run(spec: &Spec, inherited: Inherited, environment: &[Variable]) -> i32 {
     let prepared = prepare(spec, &inherited);
@@ -71,7 +74,12 @@ fn become_bot(spec: &Spec) -> Result<(), sys::process::Error> {
         gid: spec.account.gid.into(),
         groups,
     };
-    for limit in [Limit::Core(0), Limit::OpenFiles(OPEN_FILES)] {
+    let limits = [
+        Limit::Core(0),
+        Limit::OpenFiles(OPEN_FILES),
+        Limit::LockedMemory(LOCKED_MEMORY),
+    ];
+    for limit in limits {
         sys::process::set_limit(limit)?;
     }
     sys::process::become_user_for_good(&identity)?;

@@ -10,6 +10,7 @@ use privsep::session::{NoticeKind, ToSession};
 
 use super::{End, EndMode, Event, Monitor, moment};
 use crate::attendant::{Attendant, RESTARTS};
+use crate::given::Given;
 
 impl Monitor {
     /// Attends to an event, or gives it back for the step that waits.
@@ -96,9 +97,10 @@ impl Monitor {
             ToSession::Secret { name } => {
                 let value = fds.pop()?;
                 // Kept before it is handed on: whatever dies then, the value is masked.
-                self.given.retain(|(own, _)| *own != name);
-                self.tell_attendant(&ToAttendant::Secret { name: name.clone() }, Some(&value));
-                self.given.push((name, value));
+                let given = Given::new(name.clone(), value);
+                self.given.retain(|own| own.name != name);
+                self.tell_attendant(&ToAttendant::Secret { name }, Some(&given.value));
+                self.given.push(given);
                 None
             }
             ToSession::SecretRefused { name, refusal } => {

@@ -6,7 +6,6 @@ mod deadlines;
 mod wait;
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use order::{Outcome, Phase, PhaseAt};
@@ -20,6 +19,7 @@ use sys::process::Process;
 use sys::pulse::Pulse;
 
 use crate::attendant::{Attendant, Place};
+use crate::given::Given;
 use crate::link::Link;
 
 pub(crate) use deadlines::Deadlines;
@@ -53,8 +53,7 @@ pub(crate) struct Monitor {
     pub(crate) init_socket: Option<Seqpacket>,
     pub(crate) group: Option<Group>,
     pub(crate) totals: Totals,
-    /// Secrets that the bot was given, kept for a successor of the attendant: it has to mask them.
-    pub(crate) given: Vec<(String, OwnedFd)>,
+    pub(crate) given: Vec<Given>,
     /// Stops and the host's end come too late for the bot.
     closing: bool,
     /// The host stops: nobody is waited for longer than it takes.

@@ -1,6 +1,7 @@
 //! Small attributes of the calling process.
 
 use nix::errno::Errno;
+use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
@@ -24,6 +25,21 @@ pub fn set_child_subreaper() -> Result<(), Error> {
 /// [`Error::Attribute`].
 pub fn not_dumpable() -> Result<(), Error> {
     prctl::set_dumpable(false).map_err(named("dumpable"))
+}
+
+/// No page of this process, present or future, goes to swap. For whoever holds secrets; a fork does
+/// not inherit it. Pages are locked as they are used: nothing is read in only to be locked.
+///
+/// # Errors
+///
+/// [`Error::Attribute`]: without `CAP_IPC_LOCK` the limit of locked memory holds.
+pub fn lock_memory() -> Result<(), Error> {
+    // linux/mman.h; nix has the two others only.
+    const MCL_ONFAULT: i32 = 4;
+    let flags = MlockAllFlags::MCL_CURRENT
+        | MlockAllFlags::MCL_FUTURE
+        | MlockAllFlags::from_bits_retain(MCL_ONFAULT);
+    mlockall(flags).map_err(named("memory locked against swapping"))
 }
 
 /// No program that is started from here gains rights by its set-user-id bit or file

@@ -22,8 +22,8 @@ mod stat;
 mod wait;
 
 pub use attributes::{
-    die_with_parent, no_new_privileges, not_dumpable, restore_signals, set_child_subreaper,
-    set_hostname, set_session, set_umask,
+    die_with_parent, lock_memory, no_new_privileges, not_dumpable, restore_signals,
+    set_child_subreaper, set_hostname, set_session, set_umask,
 };
 pub use capabilities::drop_capabilities;
 pub use end::{end_now, signal_group, signal_namespace};
