@@ -310,6 +310,7 @@ impl Broker {
             .saturating_add(renewal.ttl_ms.saturating_mul(1_000_000));
         // Late and repeated renewals never shorten; the hard end is never passed.
         bound.lease_until_ns = bound.lease_until_ns.max(until).min(bound.hard_end_ns);
+        bound.license.until_unix_ms = wall_ms(bound.lease_until_ns);
         Ok(bound.lease_until_ns)
     }
 
@@ -425,6 +426,14 @@ fn required(fd: Option<OwnedFd>) -> Result<OwnedFd, Refusal> {
             "the request needs a descriptor and came without one",
         )
     })
+}
+
+/// A moment of CLOCK_BOOTTIME on the wall clock as it is now, for people.
+pub(crate) fn wall_ms(boottime_ns: u64) -> u64 {
+    let (now, wall) = (nanos(sys::clock::boottime()), sys::clock::unix_ms());
+    let ahead = boottime_ns.saturating_sub(now) / 1_000_000;
+    let behind = now.saturating_sub(boottime_ns) / 1_000_000;
+    wall.saturating_add(ahead).saturating_sub(behind)
 }
 
 /// Nanoseconds of a clock; 584 years fit.

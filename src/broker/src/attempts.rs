@@ -39,6 +39,7 @@ pub(crate) struct Attempt {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Bound {
     pub(crate) order_sha256: Sha256Hex,
+    pub(crate) package: Sha256Hex,
     pub(crate) license: LicenseTimes,
     pub(crate) tenant: String,
     /// Names that the bot may ask for.

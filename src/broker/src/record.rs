@@ -286,10 +286,13 @@ mod tests {
                 account_secret: None,
                 people: false,
                 order_sha256: Sha256Hex([1; 32]),
+                package: Sha256Hex([2; 32]),
                 license: LicenseTimes {
                     lease: LeaseId::new(),
                     fence: 1,
                     pool: "p".into(),
+                    from_unix_ms: 1,
+                    until_unix_ms: 2,
                 },
                 tenant: "t".into(),
                 secrets: vec![],

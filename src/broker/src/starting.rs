@@ -12,7 +12,7 @@ use privsep::broker::Reply;
 use privsep::session::{Account, Screenshots, Spec};
 use sha2::{Digest as _, Sha256};
 
-use crate::agent_calls::nanos;
+use crate::agent_calls::{nanos, wall_ms};
 use crate::attempts::{Bound, Stage, Started};
 use crate::broker::Broker;
 use crate::launch::systemd_runs;
@@ -278,10 +278,13 @@ fn bind(order: &Order, signed: &Signed) -> Result<Bound, Refusal> {
     let hard_end_ns = now.saturating_add(order.hard_end_ms.saturating_mul(1_000_000));
     Ok(Bound {
         order_sha256: Sha256Hex(Sha256::digest(&signed.body).into()),
+        package: order.package,
         license: LicenseTimes {
             lease: order.lease.id,
             fence: order.lease.fence,
             pool: order.lease.pool.clone(),
+            from_unix_ms: wall_ms(order.lease.ticks_ns),
+            until_unix_ms: wall_ms(lease_until.min(hard_end_ns)),
         },
         tenant: order.tenant.clone(),
         secrets: order.secrets.clone(),

@@ -26,8 +26,8 @@ pub use limits::{LIMITS, LimitRange, Limits};
 pub use outcome::{Outcome, Phase};
 pub use renewal::Renewal;
 pub use result::{
-    ArtifactTotal, JobResult, LicenseTimes, LogTotals, PhaseAt, SessionSummary, StreamTotals,
-    WipeMethod, WipeReport,
+    ArtifactTotal, JobResult, LicenseTimes, LogTotals, PhaseAt, SecretUse, SessionSummary,
+    StreamTotals, WipeMethod, WipeReport,
 };
 pub use verify::{Challenge, Expectation, OrderError, verify};
 

@@ -17,6 +17,8 @@ pub struct JobResult {
     pub agent: AgentId,
     /// SHA-256 of the order that it ran under; absent when none was accepted.
     pub order_sha256: Option<Sha256Hex>,
+    /// The package that the order named, by the digest over its exact bytes; absent like the order's.
+    pub package: Option<Sha256Hex>,
     /// How it ended.
     pub outcome: Outcome,
     /// Stable code of what went wrong, empty when nothing did.
@@ -31,6 +33,9 @@ pub struct JobResult {
     pub timeline: Vec<PhaseAt>,
     /// The license lease that it ran under.
     pub license: Option<LicenseTimes>,
+    /// The secrets that the bot got, by the time of the first answer; the account's password is none
+    /// of them. Empty also when the session died and nobody knows: its code then says so.
+    pub secrets: Vec<SecretUse>,
     /// The OS session; absent when none was opened.
     pub session: Option<SessionSummary>,
     /// What was delivered on each stream.
@@ -72,6 +77,20 @@ pub struct LicenseTimes {
     pub fence: u64,
     /// Its pool.
     pub pool: String,
+    /// When it was asked for, from which moment it counts. Host's wall clock, milliseconds since 1970.
+    pub from_unix_ms: u64,
+    /// When it ends by the last renewal that this host accepted. Same clock.
+    pub until_unix_ms: u64,
+}
+
+/// A secret that the bot was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SecretUse {
+    /// Its name.
+    pub name: String,
+    /// When it was given first. Host's wall clock, milliseconds since 1970.
+    pub given_at_unix_ms: u64,
 }
 
 /// The OS session of a job.

@@ -1,7 +1,9 @@
 //! One robotd-session and the broker. The socket's peer must be root and the process that the
 //! broker started (or its unit's main process).
 
-use order::{ArtifactTotal, AttemptRef, LogTotals, Outcome, PhaseAt, SessionSummary, WipeReport};
+use order::{
+    ArtifactTotal, AttemptRef, LogTotals, Outcome, PhaseAt, SecretUse, SessionSummary, WipeReport,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::StopMode;
@@ -262,6 +264,8 @@ pub struct Report {
     pub signal: Option<i32>,
     /// The steps.
     pub timeline: Vec<PhaseAt>,
+    /// What the bot was given; at most as many as its order names.
+    pub secrets: Vec<SecretUse>,
     /// The OS session.
     pub session: Option<SessionSummary>,
     /// Output totals.

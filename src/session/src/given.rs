@@ -3,12 +3,15 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
+use order::SecretUse;
 use sys::memfd::Mapped;
 
 /// One of them, in a sealed memory file.
 pub(crate) struct Given {
     pub(crate) name: String,
     pub(crate) value: OwnedFd,
+    /// First of all times, for the report.
+    pub(crate) at_unix_ms: u64,
     /// What holds its pages.
     _pages: Option<Mapped>,
 }
@@ -24,7 +27,16 @@ impl Given {
         Self {
             name,
             value,
+            at_unix_ms: sys::clock::unix_ms(),
             _pages: pages.ok(),
+        }
+    }
+
+    /// As the report says it.
+    pub(crate) fn told(&self) -> SecretUse {
+        SecretUse {
+            name: self.name.clone(),
+            given_at_unix_ms: self.at_unix_ms,
         }
     }
 }

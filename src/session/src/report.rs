@@ -8,6 +8,7 @@ use privsep::attendant::{MAX_ARTIFACT_NAME, MAX_ARTIFACTS};
 use privsep::session::{FromSession, Report, ToSession};
 
 use crate::close::{STOPPING, wait};
+use crate::given::Given;
 use crate::monitor::{Event, Monitor};
 use crate::run::Exited;
 
@@ -37,6 +38,7 @@ pub(crate) fn report(
         exit_code: exited.code,
         signal: exited.signal,
         timeline: monitor.timeline.clone(),
+        secrets: monitor.given.iter().map(Given::told).collect(),
         session,
         log: totals.log,
         artifacts: totals.artifacts,
@@ -111,7 +113,9 @@ fn bounded(mut report: Report) -> Report {
 
 #[cfg(test)]
 mod tests {
-    use order::{ArtifactTotal, LogTotals, Phase, PhaseAt, Sha256Hex, StreamTotals, WipeMethod};
+    use order::{
+        ArtifactTotal, LogTotals, Phase, PhaseAt, SecretUse, Sha256Hex, StreamTotals, WipeMethod,
+    };
 
     use super::*;
 
@@ -139,6 +143,13 @@ mod tests {
                     at_unix_ms: u64::MAX
                 };
                 16
+            ],
+            secrets: vec![
+                SecretUse {
+                    name: "s".repeat(LONGEST),
+                    given_at_unix_ms: u64::MAX
+                };
+                64
             ],
             session: None,
             log: LogTotals {

@@ -170,6 +170,7 @@ pub(super) fn result(
         },
         agent: agent.id.parse().unwrap(),
         order_sha256: None,
+        package: None,
         outcome: Outcome::Succeeded,
         code: String::new(),
         detail: String::new(),
@@ -186,6 +187,7 @@ pub(super) fn result(
             },
         ],
         license: None,
+        secrets: Vec::new(),
         session: None,
         log: LogTotals {
             stdout: out,

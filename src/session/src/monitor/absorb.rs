@@ -97,8 +97,10 @@ impl Monitor {
             ToSession::Secret { name } => {
                 let value = fds.pop()?;
                 // Kept before it is handed on: whatever dies then, the value is masked.
-                let given = Given::new(name.clone(), value);
-                self.given.retain(|own| own.name != name);
+                let mut given = Given::new(name.clone(), value);
+                if let Some(known) = self.given.iter().position(|own| own.name == name) {
+                    given.at_unix_ms = self.given.swap_remove(known).at_unix_ms;
+                }
                 self.tell_attendant(&ToAttendant::Secret { name }, Some(&given.value));
                 self.given.push(given);
                 None
