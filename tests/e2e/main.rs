@@ -3,6 +3,7 @@
 mod administration;
 mod bad_input;
 mod bot_calls;
+mod certificate;
 mod desktop;
 mod display;
 mod ends;

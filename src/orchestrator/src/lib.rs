@@ -14,6 +14,7 @@ mod app;
 mod archive;
 mod blobs;
 mod ca;
+mod certificate;
 mod cli;
 mod clock;
 mod config;

@@ -58,6 +58,12 @@ pub(super) async fn answer(
             json!({"job_id": app.desk.ask(move |core| core.submit(*submission, &by)).await??})
         }
         Request::JobList => app.desk.ask(|core| core.list_jobs()).await??,
+        Request::JobCertificate { job } => {
+            let id = find(app, job).await?;
+            let ask = move |core: &mut Core| core.certificate(id);
+            let certificate = app.desk.ask(ask).await??;
+            serde_json::to_value(certificate).unwrap_or_default()
+        }
         Request::JobShow { job } => show(app, find(app, job).await?).await?,
         Request::JobStop { job, kill } => {
             let id = find(app, job).await?;

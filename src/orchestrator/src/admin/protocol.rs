@@ -49,6 +49,10 @@ pub(crate) enum Request {
     JobShow {
         job: String,
     },
+    /// Of an attempt whose result is in.
+    JobCertificate {
+        job: String,
+    },
     JobStop {
         job: String,
         kill: bool,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use order::VerifyingKey;
 
 use super::masks::{area, window};
 use super::quantity::{bytes, display, duration, pair};
@@ -53,6 +54,9 @@ pub(super) enum Command {
     /// Jobs
     #[command(subcommand)]
     Job(Job),
+    /// Certificates of jobs, wherever they come from
+    #[command(subcommand)]
+    Certificate(CertificateAsk),
     /// Security events
     #[command(subcommand)]
     Event(EventAsk),
@@ -204,6 +208,8 @@ pub(super) enum Job {
         #[arg(long)]
         json: bool,
     },
+    /// Say what its host proves about a job: license, session, bot, secrets, wipe. Fails unless all holds
+    Certificate(Certify),
     /// Stop a job: softly, then by force when its grace is over
     Stop {
         #[command(flatten)]
@@ -243,6 +249,41 @@ pub(super) enum Job {
     Screenshots(Fetch),
     /// Write what a job handed back into a folder
     Artifacts(Fetch),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Certify {
+    #[command(flatten)]
+    pub(super) place: Place,
+    pub(super) job: String,
+    /// Write the certificate to this file, for `certificate verify`
+    #[arg(long)]
+    pub(super) out: Option<PathBuf>,
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CertificateAsk {
+    /// Check a certificate, without a server. Fails unless all holds
+    Verify(Box<Verify>),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    pub(super) file: PathBuf,
+    /// Key that orders must be signed with, base64; without it the file's own counts
+    #[arg(long, value_parser = verifying_key)]
+    pub(super) order_key: Option<VerifyingKey>,
+    /// Key that results of the host must be signed with, base64; without it the file's own counts
+    #[arg(long, value_parser = verifying_key)]
+    pub(super) result_key: Option<VerifyingKey>,
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn verifying_key(text: &str) -> Result<VerifyingKey, String> {
+    VerifyingKey::from_base64(text).map_err(|error| error.to_string())
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use wire::v1;
 use super::arguments::{Fetch, Format, Job, Submit};
 use super::files::{Folder, append, safe_name};
 use super::logs::{self, Form, Wanted};
-use super::{Ended, inert, one, pretty, render, say, show, watch};
+use super::{Ended, certificate, inert, one, pretty, render, say, show, watch};
 use crate::admin::{Client, Frame, Request};
 use crate::core::millis;
 use crate::refused::Refused;
@@ -35,6 +35,7 @@ pub(super) async fn run(job: Job) -> Result<Ended, Refused> {
                 render::job,
             )?;
         }
+        Job::Certificate(wanted) => return certificate::certify(wanted).await,
         Job::Stop { place, job, kill } => {
             let stopped = one(&place.data_dir, Request::JobStop { job, kill }).await?;
             say(&format!(

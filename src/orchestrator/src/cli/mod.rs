@@ -2,6 +2,7 @@
 
 mod arguments;
 mod canvas;
+mod certificate;
 mod files;
 mod inert;
 mod job;
@@ -22,16 +23,20 @@ use serde_json::Value;
 
 use crate::admin::{Client, Request};
 use crate::refused::{Kind, Refused};
-use arguments::{Agent, Arguments, Command, EventAsk, License, Package, Secret, Token};
+use arguments::{
+    Agent, Arguments, CertificateAsk, Command, EventAsk, License, Package, Secret, Token,
+};
 
 /// What a command came to. Outcomes of jobs are no errors of the command.
 pub(super) enum Ended {
     Well,
     /// The job that was waited for did not succeed.
     JobFailed,
+    /// A certificate does not prove all that it should.
+    Unproven,
 }
 
-/// Runs the program: 0 is well, 1 a job that failed, above that sysexits(3).
+/// Runs the program: 0 is well, 1 a job that failed or is not proven, above that sysexits(3).
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
@@ -44,7 +49,7 @@ pub fn run() -> ExitCode {
     };
     match done {
         Ok(Ended::Well) => ExitCode::SUCCESS,
-        Ok(Ended::JobFailed) => ExitCode::from(1),
+        Ok(Ended::JobFailed | Ended::Unproven) => ExitCode::from(1),
         Err(refused) => {
             eprintln!(
                 "robot-orchestrator: {}",
@@ -69,6 +74,9 @@ fn exit_code(kind: Kind) -> u8 {
 async fn ask(command: Command) -> Result<Ended, Refused> {
     match command {
         Command::Serve(_) => {}
+        Command::Certificate(CertificateAsk::Verify(wanted)) => {
+            return certificate::verify(&wanted);
+        }
         Command::Token(Token::Create { place, agent, out }) => {
             let token = one(&place.data_dir, Request::TokenCreate { agent }).await?;
             write_token(&token, out.as_deref())?;

@@ -5,6 +5,7 @@
 //! [`Desk`] and hand in work; the queue is bounded, so a slow disk slows callers
 //! down and never piles up memory.
 
+mod certify;
 mod commit;
 mod dispatch;
 mod ending;
