@@ -218,6 +218,7 @@ fn above_policy() {
     let request = Request::Reserve {
         attempt: Target::attempt(),
         account: Some("root".into()),
+        tenant: "acme".into(),
         package: Sha256Hex([0; 32]),
     };
     assert_eq!(robotd.code(request, &[]), "ACCOUNT_NOT_ALLOWED");
@@ -408,6 +409,7 @@ fn twice() {
     let reserve = Request::Reserve {
         attempt: result.attempt,
         account: None,
+        tenant: "acme".into(),
         package: Sha256Hex([0; 32]),
     };
     assert_eq!(robotd.code(reserve.clone(), &[]), "ATTEMPT_STARTED");

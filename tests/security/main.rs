@@ -3,6 +3,7 @@
 mod broker;
 mod packages;
 mod robotd;
+mod tenancy;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,7 +12,7 @@ fn main() {
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))
         .collect();
-    let claims: Vec<(&str, fn())> = [broker::CLAIMS, packages::CLAIMS].concat();
+    let claims: Vec<(&str, fn())> = [broker::CLAIMS, packages::CLAIMS, tenancy::CLAIMS].concat();
     let (mut passed, mut failed, mut filtered) = (0, 0, 0);
     println!("\nrunning {} tests", claims.len());
     for (name, claim) in claims {

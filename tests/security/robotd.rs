@@ -173,12 +173,35 @@ impl Robotd {
             Request::Reserve {
                 attempt,
                 account: None,
+                tenant: "acme".into(),
                 package: Sha256Hex([0; 32]),
             },
             &[],
         ) {
             Reply::Reserved { challenge, .. } => challenge,
             other => panic!("not reserved: {other:?}"),
+        }
+    }
+
+    /// Reserves a slot for a tenant; its account and the challenge, or the code of the refusal.
+    pub(crate) fn reserve_for(
+        &mut self,
+        attempt: AttemptRef,
+        tenant: &str,
+        account: Option<&str>,
+    ) -> Result<(String, [u8; 32]), String> {
+        let request = Request::Reserve {
+            attempt,
+            account: account.map(str::to_owned),
+            tenant: tenant.into(),
+            package: Sha256Hex([0; 32]),
+        };
+        match self.ask(request, &[]) {
+            Reply::Reserved {
+                account, challenge, ..
+            } => Ok((account, challenge)),
+            Reply::Refused(refusal) => Err(refusal.code),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -201,7 +224,17 @@ impl Robotd {
 impl Target {
     /// A broker whose host is enrolled with an order key that the test holds.
     pub(crate) fn new(options: &tests::Options) -> Self {
+        Self::with(options, |policy, _| policy)
+    }
+
+    /// The same with another policy, made for the accounts of its slots.
+    pub(crate) fn with(
+        options: &tests::Options,
+        policy: impl FnOnce(String, &[String]) -> String,
+    ) -> Self {
         let mut host = Host::prepare(options);
+        let accounts = host.slots.accounts();
+        host.edit_policy(|text| policy(text, &accounts));
         let (agent, orders) = (AgentId::new(), SigningKey::generate().expect("a key"));
         let pinned =
             serde_json::json!({ "v": 1, "agent-id": agent, "order-keys": [orders.public()] });

@@ -177,6 +177,15 @@ impl Host {
         fs::set_permissions(self.policy_file(), fs::Permissions::from_mode(0o644)).expect("a mode");
     }
 
+    /// Changes the broker's policy, which it reads at its next start.
+    ///
+    /// # Panics
+    /// When it can't be written.
+    pub fn edit_policy(&self, change: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(self.policy_file()).expect("a policy");
+        fs::write(self.policy_file(), change(text)).expect("a policy");
+    }
+
     /// The broker's policy.
     pub fn policy_file(&self) -> PathBuf {
         self.dir.join("etc/policy.toml")
@@ -445,6 +454,9 @@ impl Host {
             .arg(self.run.join("a/control.sock"));
         if args.first() == Some(&"enroll") {
             command.arg("--trust-dir").arg(self.dir.join("etc/trust.d"));
+        }
+        if matches!(args.first(), Some(&("slot" | "trust" | "remains"))) {
+            command.arg("--admin").arg(self.run.join("b/admin.sock"));
         }
         command.output().expect("robotctl starts")
     }

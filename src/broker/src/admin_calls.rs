@@ -12,8 +12,15 @@ impl Broker {
     /// One packet of robotctl; the answer may come later, so the connection is handed over.
     pub(crate) fn on_admin(&mut self, socket: Seqpacket, packet: &[u8]) {
         match decode(packet) {
-            Ok(Request::Slots) => self.answer_admin(&socket, &Reply::Slots(self.slots())),
+            Ok(Request::Slots) => self.answer_admin(&socket, &Reply::Slots(self.slot_lines())),
             Ok(Request::Recover { account }) => self.recover_account(socket, &account),
+            Ok(Request::ReleaseTenant { account }) => {
+                let reply = match self.release_tenant(&account) {
+                    Ok(from) => Reply::Released { from },
+                    Err(refusal) => Reply::Refused(refusal),
+                };
+                self.answer_admin(&socket, &reply);
+            }
             Err(error) => {
                 self.answer_admin(
                     &socket,

@@ -89,8 +89,9 @@ impl Broker {
             Request::Reserve {
                 attempt,
                 account,
+                tenant,
                 package,
-            } => self.reserve(*attempt, account.as_deref(), package),
+            } => self.reserve(*attempt, account.as_deref(), tenant, package),
             Request::Cancel { attempt } => Ok(self.cancel(attempt)),
             Request::Start {
                 attempt,
@@ -154,10 +155,12 @@ impl Broker {
         &mut self,
         attempt: AttemptRef,
         wished: Option<&str>,
+        tenant: &str,
         package: &Sha256Hex,
     ) -> Result<Reply, Refusal> {
         self.permit_company()?;
-        let account = self.free_slot(wished)?;
+        self.policy.tenant(tenant)?;
+        let account = self.free_slot(wished, tenant)?;
         let challenge = Challenge::generate().map_err(|error| {
             Refusal::new(
                 "NO_RANDOMNESS",
@@ -185,7 +188,7 @@ impl Broker {
         })
     }
 
-    fn free_slot(&self, wished: Option<&str>) -> Result<String, Refusal> {
+    fn free_slot(&self, wished: Option<&str>, tenant: &str) -> Result<String, Refusal> {
         if let Some(name) = wished
             && self.policy.slot(name).is_none()
         {
@@ -204,7 +207,20 @@ impl Broker {
                 "this host's policy has no [[slot]]; without one it takes no job",
             ));
         }
-        let all: Vec<_> = fitting.collect();
+        // The order decides; but a slot that it would be refused is not chosen for it.
+        let mut refused = None;
+        let all: Vec<_> = fitting
+            .filter(|slot| match self.serves(tenant, &slot.account) {
+                Ok(()) => true,
+                Err(refusal) => {
+                    refused = Some(refusal);
+                    false
+                }
+            })
+            .collect();
+        if let Some(refusal) = refused.filter(|_| all.is_empty()) {
+            return Err(refusal);
+        }
         let free: Vec<_> = all
             .iter()
             .filter(|slot| slot.state == SlotState::Free)
@@ -377,6 +393,8 @@ impl Broker {
             Request::Reserve { .. } if refusal.code == "ACCOUNT_NOT_ALLOWED" => {
                 Code::AccountRefused
             }
+            Request::Reserve { .. } if refusal.code.ends_with("_OF_TENANT") => Code::RequestRefused,
+            Request::Reserve { .. } if refusal.code == "TENANT_NOT_ALLOWED" => Code::RequestRefused,
             // Busy is no matter of security.
             Request::Reserve { .. } => return,
             _ => Code::RequestRefused,

@@ -20,6 +20,7 @@ use crate::outbox::{Kept, Outbox};
 use crate::policy::Policy;
 use crate::record::Records;
 use crate::store::Store;
+use crate::tenants::LastTenants;
 use crate::work::Workers;
 
 /// A packet that a peer does not take at once means that it does not read: its connection ends,
@@ -32,6 +33,7 @@ pub(crate) struct Broker {
     pub(crate) backend: Backend,
     pub(crate) keys: Keys,
     pub(crate) records: Records,
+    pub(crate) tenants: LastTenants,
     pub(crate) outbox: Outbox,
     pub(crate) store: Store,
     pub(crate) workers: Workers,

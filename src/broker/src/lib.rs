@@ -7,7 +7,7 @@
 //! In reading order:
 //!
 //! * what is allowed: `policy`, `trust`, `keys`, `attempts` (the table of requests × stages)
-//! * what is kept: `record` (slots, results, started attempts), `outbox` (events), `store` (packages)
+//! * what is kept: `record` (slots, results, started attempts), `tenants` (whose slots), `outbox` (events), `store` (packages)
 //! * what happens: `serve` (the loop), `agent_calls` → `starting` → `session_calls` → `ending`,
 //!   `closing` (users), `due` (deadlines), `logins` (people on the host; `privileges` follows
 //!   the journal), and `recovery` at start
@@ -22,6 +22,7 @@ mod outbox;
 mod privileges;
 mod record;
 mod store;
+mod tenants;
 
 mod admin_calls;
 mod agent_calls;

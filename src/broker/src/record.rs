@@ -30,6 +30,17 @@ pub(crate) struct RecordError {
     source: std::io::Error,
 }
 
+impl RecordError {
+    /// A file of the state that can't be read.
+    pub(crate) fn reading(path: &Path, source: std::io::Error) -> Self {
+        Self {
+            operation: "read",
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
 /// A slot in use, or one that can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -196,7 +207,7 @@ fn read_started(path: &Path) -> Result<BTreeSet<AttemptRef>, RecordError> {
     }
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {
     let text = serde_json::to_vec(value).map_err(std::io::Error::other);
     let text = text.map_err(|source| RecordError {
         operation: "encode",

@@ -17,6 +17,7 @@ use crate::keys::{KeyError, Keys};
 use crate::policy::{BackendChoice, Policy, PolicyError};
 use crate::record::{RecordError, Records};
 use crate::store::Store;
+use crate::tenants::LastTenants;
 use crate::work::{Done, Workers};
 
 /// A policy is a page of text.
@@ -142,6 +143,7 @@ fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartErr
         crate::starting::known_account(&policy.agent.user).map_err(StartError::AgentUser)?;
     let (agent_uid, agent_gid) = (agent_uid.uid.as_raw(), agent_uid.gid.as_raw());
     let records = Records::open(&policy.paths.state)?;
+    let tenants = LastTenants::open(&policy.paths.state, &records.slots()?)?;
     let keys = Keys::load_or_make(&policy.paths.state)?;
     let sockets = bind(&policy, agent_uid, agent_gid, signals)?;
     let host = nix::unistd::gethostname()
@@ -153,6 +155,7 @@ fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartErr
         outbox: crate::outbox::Outbox::new(&policy.paths.state),
         keys,
         records,
+        tenants,
         workers: Workers::start()?,
         journal: events::journal::Sender::new("robotd-broker"),
         host,

@@ -49,6 +49,7 @@ impl Broker {
             .map(|held| held.account.clone())
             .unwrap_or_default();
         let network = permit_order(&self.policy, &order, &account)?;
+        self.serves(&order.tenant, &account)?;
         // Somebody may have come since the reservation.
         self.permit_company()?;
         let bound = Bound {
@@ -56,6 +57,7 @@ impl Broker {
             ..bind(&order, &signed)?
         };
         self.agent_id = Some(agent);
+        self.give_slot(&account, &order.tenant)?;
         self.commit(attempt, &account, &bound)?;
         let package_needed = !self.store.has(&order.package);
         if let Some(held) = self.attempts.get_mut(&attempt) {

@@ -70,7 +70,7 @@ pub(crate) enum Verb {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// List or recover the slots of robotd-broker (root)
+    /// List, recover or release the slots of robotd-broker (root)
     Slot {
         /// robotd-broker's socket
         #[arg(
@@ -91,6 +91,11 @@ pub(crate) enum SlotVerb {
     List,
     /// Tear a quarantined slot down again and free it when it is proven clean
     Recover {
+        /// The slot's account
+        account: String,
+    },
+    /// Let a slot that is not in use pass to the next tenant
+    ReleaseTenant {
         /// The slot's account
         account: String,
     },
@@ -118,6 +123,7 @@ mod tests {
             vec!["robotctl", "enroll", "--token", "t"],
             vec!["robotctl", "slot", "list", "--json"],
             vec!["robotctl", "slot", "recover", "robot01"],
+            vec!["robotctl", "slot", "release-tenant", "robot01"],
         ] {
             assert!(Line::try_parse_from(&words).is_ok(), "{words:?}");
         }

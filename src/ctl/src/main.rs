@@ -38,6 +38,10 @@ fn main() -> ExitCode {
             admin,
             verb: SlotVerb::Recover { account },
         } => slots::recover(admin, account),
+        Verb::Slot {
+            admin,
+            verb: SlotVerb::ReleaseTenant { account },
+        } => slots::release_tenant(admin, account),
     };
     outcome::print(outcome, line.json)
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent::exit;
-use privsep::admin::{Reply, Request};
-use privsep::broker::{Slot, SlotState};
+use privsep::admin::{Reply, Request, SlotLine};
+use privsep::broker::SlotState;
 use serde_json::{Value, json};
 use sys::fdpass::{Error, Seqpacket};
 
@@ -40,7 +40,26 @@ pub(crate) fn recover(socket: &Path, account: &str) -> Outcome {
     }
 }
 
-fn unexpected(reply: Reply) -> Bad {
+pub(crate) fn release_tenant(socket: &Path, account: &str) -> Outcome {
+    let request = Request::ReleaseTenant {
+        account: account.to_owned(),
+    };
+    match ask(socket, &request)? {
+        Reply::Released { from: Some(from) } => Ok(Good {
+            text: format!(
+                "The slot of {account} was {from}'s; the next tenant that asks takes it."
+            ),
+            json: json!({"account": account, "from": from}),
+        }),
+        Reply::Released { from: None } => Ok(Good {
+            text: format!("The slot of {account} belongs to no tenant."),
+            json: json!({"account": account, "from": null}),
+        }),
+        other => Err(unexpected(other)),
+    }
+}
+
+pub(crate) fn unexpected(reply: Reply) -> Bad {
     match reply {
         Reply::Refused(refusal) => Bad::refused(refusal.code, refusal.detail),
         _ => Bad::new(
@@ -51,7 +70,7 @@ fn unexpected(reply: Reply) -> Bad {
     }
 }
 
-fn ask(socket: &Path, request: &Request) -> Result<Reply, Bad> {
+pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Reply, Bad> {
     let broken = |error: Error| {
         let (code, detail) = match exit_of(&error) {
             exit::NO_PERMISSION => ("NOT_ROOT", "only root may; run it with sudo".to_owned()),
@@ -82,44 +101,65 @@ fn exit_of(error: &Error) -> u8 {
     }
 }
 
-fn text(slots: &[Slot]) -> String {
+fn text(slots: &[SlotLine]) -> String {
     if slots.is_empty() {
         return "No slots; the broker's policy names none.".to_owned();
     }
-    let mut rows = vec![vec![
-        "ACCOUNT".to_owned(),
-        "STATE".to_owned(),
-        "WHY".to_owned(),
-    ]];
-    rows.extend(slots.iter().map(|slot| {
-        let (state, why) = match &slot.state {
+    let heads = ["ACCOUNT", "STATE", "TENANT", "WHY"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    rows.extend(slots.iter().map(|line| {
+        let (state, why) = match &line.slot.state {
             SlotState::Free => ("free", String::new()),
             SlotState::Busy(attempt) => ("busy", attempt.to_string()),
             SlotState::Quarantined(refusal) => ("quarantined", refusal.to_string()),
         };
-        vec![slot.account.clone(), state.to_owned(), why]
+        let account = line.slot.account.clone();
+        vec![account, state.to_owned(), tenant(line), why]
     }));
     table(&rows)
 }
 
-fn value(slot: &Slot) -> Value {
-    match &slot.state {
-        SlotState::Free => json!({"account": slot.account, "state": "free"}),
-        SlotState::Busy(attempt) => {
-            json!({"account": slot.account, "state": "busy", "attempt": attempt.to_string()})
-        }
+/// Whose it is: of its last job, or by the policy alone.
+fn tenant(line: &SlotLine) -> String {
+    let bound = || match line.bound_to.is_empty() {
+        true => "-".to_owned(),
+        false => format!("for {}", line.bound_to.join(", ")),
+    };
+    line.tenant.clone().unwrap_or_else(bound)
+}
+
+fn value(line: &SlotLine) -> Value {
+    let mut value = match &line.slot.state {
+        SlotState::Free => json!({"state": "free"}),
+        SlotState::Busy(attempt) => json!({"state": "busy", "attempt": attempt.to_string()}),
         SlotState::Quarantined(refusal) => {
-            json!({"account": slot.account, "state": "quarantined", "code": refusal.code, "detail": refusal.detail})
+            json!({"state": "quarantined", "code": refusal.code, "detail": refusal.detail})
         }
-    }
+    };
+    value["account"] = json!(line.slot.account);
+    value["tenant"] = json!(line.tenant);
+    value["bound_to"] = json!(line.bound_to);
+    value
 }
 
 #[cfg(test)]
 mod tests {
     use privsep::Refusal;
+    use privsep::broker::Slot;
     use sys::fdpass::Listener;
 
     use super::*;
+
+    fn line(account: &str, state: SlotState, tenant: Option<&str>) -> SlotLine {
+        SlotLine {
+            slot: Slot {
+                account: account.into(),
+                state,
+            },
+            tenant: tenant.map(str::to_owned),
+            bound_to: vec![],
+        }
+    }
 
     #[test]
     fn the_brokers_answer_is_shown_and_its_refusal_is_an_error_with_its_code() {
@@ -129,14 +169,12 @@ mod tests {
         let broker = std::thread::spawn(move || {
             for reply in [
                 Reply::Slots(vec![
-                    Slot {
-                        account: "robot01".into(),
-                        state: SlotState::Free,
-                    },
-                    Slot {
-                        account: "robot02".into(),
-                        state: SlotState::Quarantined(Refusal::new("WIPE_INCOMPLETE", "left")),
-                    },
+                    line("robot01", SlotState::Free, Some("acme")),
+                    line(
+                        "robot02",
+                        SlotState::Quarantined(Refusal::new("WIPE_INCOMPLETE", "left")),
+                        None,
+                    ),
                 ]),
                 Reply::Refused(Refusal::new("SLOT_UNKNOWN", "no such slot")),
             ] {
@@ -149,7 +187,8 @@ mod tests {
         let shown = list(&socket).unwrap();
         assert_eq!(
             shown.text,
-            "ACCOUNT  STATE        WHY\nrobot01  free\nrobot02  quarantined  left (WIPE_INCOMPLETE)"
+            "ACCOUNT  STATE        TENANT  WHY\nrobot01  free         acme\n\
+             robot02  quarantined  -       left (WIPE_INCOMPLETE)"
         );
         assert_eq!(shown.json[1]["code"], "WIPE_INCOMPLETE");
         assert_eq!(

@@ -41,6 +41,7 @@ fn every_help_text_reads_as_reviewed() {
         "slot",
         "slot list",
         "slot recover",
+        "slot release-tenant",
     ] {
         let mut arguments: Vec<&str> = words.split_whitespace().collect();
         arguments.push("--help");

@@ -151,6 +151,12 @@ catalogue! {
     SessionStale = 100108, Warning, 0xb7da4c1117e346988c3601de12425a66,
         "a session of a bot account was found that belongs to no job: {what}",
         "It was left by a job whose records are gone (state directory removed or restored). Its slot takes no job until it is torn down, which was begun.";
+    SlotTenantChanged = 100120, Notice, 0x8995547b665a4082b92f113d05e474e4,
+        "slot {slot} passes from tenant {from} to tenant {tenant}",
+        "The policy names the slot for this tenant or shares slots (session.share-slots). The slot was proven clean after its last job. Nothing to do.";
+    SlotTenantReleased = 100121, Notice, 0x49585bf3159843c0a772d00ab9cb56d1,
+        "slot {slot} belongs to no tenant any more; it was last used by {from}",
+        "An administrator released it with `robotctl slot release-tenant`. The next job's tenant takes it. Nothing to do.";
     // 1002xx: jobs.
     JobStarted = 100201, Info, 0x8b16af241150467bbde279ea67aaf533,
         "the job's order was accepted; it runs as account {account}",
@@ -194,6 +200,9 @@ catalogue! {
     AttendantLost = 100214, Error, 0x4cadc498029645f29db26be590646a13,
         "the job's attendant died and was started again: {reason}",
         "At most one read of output is missing and stands in the log as a gap. Look in the journal for what ended robotd-attendant.";
+    PackageRemoved = 100220, Info, 0x7eddae3c7154488c87359df48bc347ea,
+        "package {package} was removed from the store: {reason}",
+        "Its space was needed, nobody used it for long, or its publisher was revoked. It is fetched again when a job needs it and may have it.";
     // 1003xx: the wipe.
     Wiped = 100301, Info, 0x663030d0050d4fbe85233f536015c9d2,
         "the job was wiped ({method}): {files} files, {bytes} bytes, nothing left",
@@ -220,6 +229,18 @@ catalogue! {
     AccountRefused = 100405, Error, 0x59f7f71199744eb299f54f6eb70e787a,
         "account {account} was refused: {reason}",
         "The policy does not allow it, or it is not fit to run bots. Name it in policy.toml only if bots may really run as it.";
+    OrderKeysChanged = 100420, Notice, 0xf8ed8959fa954e0283a2153deb203916,
+        "the order keys of this host changed: key set {version}, {keys}",
+        "The offline root key signed it. If nobody rotated or revoked an order key, treat the root key as lost: enrol again with a new one.";
+    KeySetRefused = 100421, Error, 0x48a1b81a2b66408ab91612488a3fe78b,
+        "a set of order keys was refused ({reason_code}): {reason}",
+        "It was altered, is older than the one in force, or another root key signed it. The keys in force stay. If the orchestrator sent it in good faith, sign a newer set; otherwise treat the orchestrator or robotd as attacked.";
+    ClockJumped = 100422, Warning, 0xfa89482ebf24415793a18c1d8aa38efe,
+        "the clock jumped by {seconds} s: reservations were given new challenges",
+        "The time was set, or this machine was paused, reverted to a snapshot or cloned while it ran. Orders that were under way are refused as replayed and offered again.";
+    PublisherRevoked = 100423, Warning, 0xa49f0adcb6c24bbbac0294c3823fc177,
+        "publisher {publisher} is revoked on this host; {packages} packages of it are removed",
+        "The policy says so. Jobs with its packages are refused with PUBLISHER_REVOKED; sign the packages anew with a key that counts.";
     // 1005xx: the orchestrator.
     TokenCreated = 100501, Notice, 0x9e0180408bd1459f85212a832f5f3806,
         "an enrolment token was created for agent {agent}",
@@ -266,6 +287,9 @@ catalogue! {
     ScreenWatchEnded = 100515, Info, 0x7ef2a13c24b04409823452d7e39533b0,
         "{user} looks on at the screen of the job no more",
         "Nothing to do.";
+    OrderKeysInstalled = 100520, Notice, 0x5b0d238e220f4abea926e72e416873db,
+        "key set {version} was installed; orders are signed with {key} now",
+        "If nobody rotated or revoked an order key, find out who can use the orchestrator's command line and who holds the root key.";
     // 1006xx: people on the host.
     PersonLoggedIn = 100601, Notice, 0xadb940c57cc14f1e8fc2e70b5d4754ab,
         "{user} logged in: {what}",

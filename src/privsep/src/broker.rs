@@ -34,6 +34,8 @@ pub enum Request {
         attempt: AttemptRef,
         /// Account wished for; must be one of the policy's.
         account: Option<String>,
+        /// Whose job it is, as the offer says; the order decides.
+        tenant: String,
         /// To tell whether the store has it.
         package: Sha256Hex,
     },

@@ -96,6 +96,9 @@ pub(crate) struct Offer {
     pub(crate) pool: String,
     /// Account wished for.
     pub(crate) account: Option<String>,
+    /// Whose job it is.
+    #[serde(default)]
+    pub(crate) tenant: String,
     /// The answer is worth nothing after that, milliseconds from receipt.
     pub(crate) answer_within_ms: u64,
 }

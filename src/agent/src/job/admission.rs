@@ -131,6 +131,7 @@ mod tests {
             package_bytes,
             pool: "p".into(),
             account: None,
+            tenant: String::new(),
             answer_within_ms: 1000,
         }
     }

@@ -121,6 +121,7 @@ impl Entry {
             package_bytes: 0,
             pool: String::new(),
             account: None,
+            tenant: String::new(),
             answer_within_ms: 0,
         };
         Self {

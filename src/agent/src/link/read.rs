@@ -65,8 +65,13 @@ fn signed(body: &[u8], key_id: &str, signature: &[u8]) -> Read<Signed> {
 
 pub(super) fn offer(wire: &v1::JobOffer) -> Read<Offer> {
     let within = length(wire.answer_within.as_ref()).unwrap_or(Duration::from_secs(10));
-    if wire.pool.len() > 256 || wire.account.len() > 256 {
-        return Err(Unreadable("pool or account"));
+    let tenant = wire
+        .automation
+        .as_ref()
+        .map(|automation| &automation.tenant);
+    let tenant = tenant.cloned().unwrap_or_default();
+    if wire.pool.len() > 256 || wire.account.len() > 256 || tenant.len() > 256 {
+        return Err(Unreadable("pool, account or tenant"));
     }
     Ok(Offer {
         attempt: attempt(wire.job.as_ref())?,
@@ -74,6 +79,7 @@ pub(super) fn offer(wire: &v1::JobOffer) -> Read<Offer> {
         package_bytes: wire.package_bytes,
         pool: wire.pool.clone(),
         account: (!wire.account.is_empty()).then(|| wire.account.clone()),
+        tenant,
         answer_within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
     })
 }

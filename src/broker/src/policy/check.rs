@@ -33,7 +33,8 @@ pub(super) fn check(policy: &Policy) -> Result<(), PolicyError> {
     check_publishers(policy)?;
     check_interpreters(policy)?;
     check_limits(policy)?;
-    check_paths(policy)
+    check_paths(policy)?;
+    super::tenancy::check(policy)
 }
 
 /// Names as useradd(8) takes them: they become arguments, file names and unit names.

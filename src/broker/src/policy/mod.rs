@@ -5,6 +5,7 @@
 
 mod check;
 mod permit;
+mod tenancy;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,9 +44,9 @@ pub struct Policy {
     /// What jobs may reach.
     #[serde(default)]
     pub network: NetworkPolicy,
-    /// Who the work may belong to; empty = any tenant that the orchestrator signs for.
-    #[serde(default)]
-    pub tenants: Vec<String>,
+    /// Which tenant gets what; empty = any tenant that the orchestrator signs for.
+    #[serde(default, rename = "tenant")]
+    pub tenants: Vec<tenancy::TenantPolicy>,
     /// What happens to a running job when its license lease ends.
     #[serde(default)]
     pub lease: LeasePolicy,
@@ -80,6 +81,8 @@ pub struct SessionPolicy {
     pub pam_service: String,
     /// Whether jobs run while people are logged in.
     pub people: People,
+    /// Let a slot pass from one tenant to the next without a word of root's.
+    pub share_slots: bool,
 }
 
 impl Default for SessionPolicy {
@@ -88,6 +91,7 @@ impl Default for SessionPolicy {
             backend: BackendChoice::Auto,
             pam_service: "robotd".into(),
             people: People::Allow,
+            share_slots: false,
         }
     }
 }
@@ -213,6 +217,17 @@ pub enum NetworkProfile {
     None,
     /// The host's network.
     Host,
+}
+
+impl NetworkProfile {
+    /// The profile of a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "none" => Some(Self::None),
+            "host" => Some(Self::Host),
+            _ => None,
+        }
+    }
 }
 
 /// What happens when a lease ends under a running job.

@@ -14,7 +14,7 @@ pub(crate) fn permit_order(
     account: &str,
 ) -> Result<NetworkProfile, Refusal> {
     permit_account(order, account)?;
-    permit_tenant(policy, order)?;
+    policy.permit_tenant(order, account)?;
     permit_publisher(policy, order)?;
     permit_limits(policy, order)?;
     if order.profiles.sandbox != "script" {
@@ -37,17 +37,6 @@ fn permit_account(order: &Order, account: &str) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
-}
-
-fn permit_tenant(policy: &Policy, order: &Order) -> Result<(), Refusal> {
-    if policy.tenants.is_empty() || policy.tenants.contains(&order.tenant) {
-        return Ok(());
-    }
-    let detail = format!(
-        "tenant {:?} is not in this host's policy (tenants)",
-        order.tenant
-    );
-    Err(Refusal::new("TENANT_NOT_ALLOWED", detail))
 }
 
 fn permit_publisher(policy: &Policy, order: &Order) -> Result<(), Refusal> {
@@ -102,11 +91,7 @@ fn permit_limits(policy: &Policy, order: &Order) -> Result<(), Refusal> {
 }
 
 fn permit_network(policy: &Policy, order: &Order) -> Result<NetworkProfile, Refusal> {
-    let profile = match order.profiles.network.as_str() {
-        "none" => Some(NetworkProfile::None),
-        "host" => Some(NetworkProfile::Host),
-        _ => None,
-    };
+    let profile = NetworkProfile::named(&order.profiles.network);
     match profile.filter(|profile| policy.network.profiles.contains(profile)) {
         Some(profile) => Ok(profile),
         None => {

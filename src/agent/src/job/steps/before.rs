@@ -92,6 +92,7 @@ impl Attempt {
         let request = Request::Reserve {
             attempt: self.attempt(),
             account: self.entry.offer.account.clone(),
+            tenant: self.entry.offer.tenant.clone(),
             package: self.entry.offer.package,
         };
         match self.parts.broker.call(request, vec![]).await {
