@@ -294,5 +294,6 @@ fn open_for_bots(tree: &Path) -> Result<(), Refusal> {
 /// deleter goes by descriptor.
 fn clear(path: &Path) -> Result<(), Refusal> {
     sys::beneath::remove_tree(path)
+        .map(drop)
         .map_err(|error| Refusal::new("STORE_FAILED", crate::text(&error)))
 }

@@ -172,7 +172,7 @@ fn carry_out(job: Job, bus: &mut Bus) -> Done {
             Done::TakenIn { attempt, taken }
         }
         Job::Remove { path } => {
-            let outcome = sys::beneath::remove_tree(&path);
+            let outcome = sys::beneath::remove_tree(&path).map(drop);
             Done::Removed { path, outcome }
         }
         Job::StartUnit { unit, about } => {

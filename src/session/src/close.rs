@@ -6,7 +6,7 @@ use std::time::Duration;
 use order::{Display, Phase, SessionSummary, WipeMethod, WipeReport};
 use privsep::Refusal;
 use privsep::attendant::{FromAttendant, ToAttendant};
-use privsep::session::{Account, Backend, FromSession, NoticeKind, Report, Swept, ToSession};
+use privsep::session::{Backend, FromSession, NoticeKind, Report, Swept, ToSession};
 
 use crate::collect::{Collector, Found};
 use crate::group::{self, KILL};
@@ -45,7 +45,7 @@ pub(crate) fn close(monitor: &mut Monitor, opened: Opened, outcome: Result<(), R
     monitor.pulse.beat_now();
     collect(monitor, &opened);
     finish_attendant(monitor);
-    sweep_attendant(&monitor.spec.attendant.clone(), &mut swept);
+    sweep_attendant(monitor, &mut swept);
     monitor.pulse.beat_now();
     let session = close_session(monitor, &opened, &mut swept);
     monitor.pulse.beat_now();
@@ -259,11 +259,12 @@ fn finish_attendant(monitor: &mut Monitor) {
 }
 
 /// Whatever ran as the attendant's user is gone too, and left nothing: it saw this job's output.
-fn sweep_attendant(user: &Account, swept: &mut Swept) {
+fn sweep_attendant(monitor: &mut Monitor, swept: &mut Swept) {
+    let user = &monitor.spec.attendant;
     if let Err(error) = sys::account::kill_all_of_uid(user.uid.into(), KILL) {
         swept.leftovers.push(crate::text(&error));
     }
-    let rest = sweep::account(user, Backend::Pam);
+    let rest = sweep::account(user, Backend::Pam, &mut || monitor.pulse.beat());
     swept.swept.extend(rest.swept);
     swept.leftovers.extend(rest.leftovers);
 }
@@ -284,7 +285,9 @@ fn close_session(
         swept.leftovers.extend(leftovers);
     }
     monitor.pulse.beat_now();
-    let rest = sweep::account(&monitor.spec.account, monitor.spec.backend);
+    let rest = sweep::account(&monitor.spec.account, monitor.spec.backend, &mut || {
+        monitor.pulse.beat();
+    });
     gone &= rest.leftovers.is_empty();
     swept.swept.extend(rest.swept);
     swept.leftovers.extend(rest.leftovers);

@@ -45,7 +45,7 @@ pub(crate) fn run(account: &str, socket: &Path) -> Result<(), Refusal> {
         (&slot.account, slot.backend),
         (&slot.attendant, Backend::Pam),
     ] {
-        let rest = crate::sweep::account(account, backend);
+        let rest = crate::sweep::account(account, backend, &mut || {});
         swept.swept.extend(rest.swept);
         swept.leftovers.extend(rest.leftovers);
     }

@@ -290,7 +290,8 @@ impl Dir {
     ///
     /// [`Error::Change`].
     pub fn clear_protection(&self) -> Result<bool, Error> {
-        clear_protection(self.fd.as_fd()).map_err(change_error("the protection"))
+        let taken = take_marks(self.fd.as_fd()).map_err(change_error("the protection"))?;
+        Ok(taken != 0)
     }
 
     /// Takes the immutable and append-only marks off an open file, and says whether it had any.
@@ -300,7 +301,18 @@ impl Dir {
     ///
     /// [`Error::Change`]; `EPERM` without `CAP_LINUX_IMMUTABLE`.
     pub fn clear_protection_of(file: &File) -> Result<bool, Error> {
-        clear_protection(file.as_fd()).map_err(change_error("the protection"))
+        Self::take_marks_of(file).map(|taken| taken != 0)
+    }
+
+    /// As [`Dir::clear_protection_of`]: which marks they were.
+    pub(super) fn take_marks_of(file: &File) -> Result<libc::c_int, Error> {
+        take_marks(file.as_fd()).map_err(change_error("the protection"))
+    }
+
+    /// Puts back what was taken.
+    pub(super) fn put_marks_on(file: &File, marks: libc::c_int) -> Result<(), Error> {
+        let put = get_marks(file.as_fd()).and_then(|now| set_marks(file.as_fd(), now | marks));
+        put.map_err(change_error("the protection"))
     }
 
     /// Detaches the mount on that name in this folder; what is mounted there is not touched.
@@ -425,18 +437,26 @@ fn proc_path(fd: BorrowedFd<'_>) -> PathBuf {
 /// `FS_IMMUTABLE_FL` and `FS_APPEND_FL` of linux/fs.h.
 const PROTECTION: libc::c_int = 0x10 | 0x20;
 
-fn clear_protection(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-    let mut flags: libc::c_int = 0;
+/// Takes the protection off and says what it was; 0 also where there are no such marks.
+fn take_marks(fd: BorrowedFd<'_>) -> Result<libc::c_int, Errno> {
+    match get_marks(fd) {
+        Err(Errno::ENOTTY | Errno::EOPNOTSUPP | Errno::EINVAL) => Ok(0),
+        Err(source) => Err(source),
+        Ok(marks) if marks & PROTECTION == 0 => Ok(0),
+        Ok(marks) => set_marks(fd, marks & !PROTECTION).map(|()| marks & PROTECTION),
+    }
+}
+
+fn get_marks(fd: BorrowedFd<'_>) -> Result<libc::c_int, Errno> {
+    let mut marks: libc::c_int = 0;
     // SAFETY: FS_IOC_GETFLAGS writes an int, whatever its number says of a long
     // (ioctl_iflags(2)).
-    let got = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut flags) };
-    match Errno::result(got) {
-        Err(Errno::ENOTTY | Errno::EOPNOTSUPP | Errno::EINVAL) => return Ok(false),
-        Err(source) => return Err(source),
-        Ok(_) if flags & PROTECTION == 0 => return Ok(false),
-        Ok(_) => flags &= !PROTECTION,
-    }
+    let got = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut marks) };
+    Errno::result(got).map(|_| marks)
+}
+
+fn set_marks(fd: BorrowedFd<'_>, marks: libc::c_int) -> Result<(), Errno> {
     // SAFETY: FS_IOC_SETFLAGS reads an int that lives over the call.
-    let set = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags) };
-    Errno::result(set).map(|_| true)
+    let set = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const marks) };
+    Errno::result(set).map(drop)
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use super::Removed;
+
 /// An operation below a folder that failed. Names are relative to it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -111,5 +113,30 @@ pub enum Error {
         name: PathBuf,
         /// The kernel's reason.
         source: std::io::Error,
+    },
+    /// A name became something else each time that it was looked at.
+    #[error("{} changes all the time", name.display())]
+    Unsteady {
+        /// The name.
+        name: OsString,
+    },
+    /// Not all of a tree could be removed.
+    #[error("{count} entries can't be removed after {} were; the first", removed.entries())]
+    Left {
+        /// How many, at least.
+        count: u64,
+        /// What went.
+        removed: Box<Removed>,
+        /// Why the first one stays.
+        #[source]
+        first: Box<Error>,
+    },
+    /// The process that was to remove a tree did not do it.
+    #[error("the process that removes {} {reason}", path.display())]
+    Apart {
+        /// The tree.
+        path: PathBuf,
+        /// What it said, or what became of it.
+        reason: String,
     },
 }

@@ -72,7 +72,7 @@ fn widen(links: impl Into<u64>) -> u64 {
     links.into()
 }
 
-fn kind(mode: libc::mode_t) -> Kind {
+pub(super) fn kind(mode: libc::mode_t) -> Kind {
     match mode & libc::S_IFMT {
         libc::S_IFREG => Kind::File,
         libc::S_IFDIR => Kind::Folder,

@@ -14,7 +14,7 @@ pub use dir::{Dir, Mounts};
 pub use entries::{Entries, Entry};
 pub use error::Error;
 pub use facts::{Facts, Kind};
-pub use remove::remove_tree;
+pub use remove::{Removed, remove_tree, remove_tree_apart};
 
 #[cfg(test)]
 mod tests;

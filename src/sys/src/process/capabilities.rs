@@ -34,6 +34,33 @@ pub fn drop_capabilities() -> Result<(), Error> {
     verify_none()
 }
 
+/// A right of root's (capabilities(7)), by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capability(u32);
+
+impl Capability {
+    /// Reads, writes and searches whatever the access bits say.
+    pub const DAC_OVERRIDE: Self = Self(1);
+    /// Does what a file's owner may, in sticky folders too.
+    pub const FOWNER: Self = Self(3);
+    /// Changes the immutable and append-only marks.
+    pub const LINUX_IMMUTABLE: Self = Self(9);
+}
+
+/// Gives up every capability of this process but these. No program that it starts has any, and
+/// what is given up does not come back.
+///
+/// # Errors
+///
+/// [`Error::Capabilities`] (`EPERM` without `CAP_SETPCAP`, or when one of `kept` is not held).
+pub fn keep_capabilities(kept: &[Capability]) -> Result<(), Error> {
+    forbid_future_ones()?;
+    let mask = kept
+        .iter()
+        .fold(0, |mask, capability| mask | 1 << capability.0);
+    set_present_ones(mask)
+}
+
 /// Empties the bounding and ambient sets and locks the secure bits. Needs `CAP_SETPCAP`.
 pub(super) fn forbid_future_ones() -> Result<(), Error> {
     for capability in 0..MOST {
@@ -71,17 +98,23 @@ struct Sets {
 
 /// Empties the effective, permitted and inheritable sets.
 pub(super) fn give_up_present_ones() -> Result<(), Error> {
+    set_present_ones(0)
+}
+
+/// Leaves these of the first 32 in the effective and permitted sets.
+fn set_present_ones(mask: u32) -> Result<(), Error> {
     let header = Header {
         version: VERSION_3,
         pid: 0,
     };
-    let none = [Sets::default(); 2];
+    let mut wanted = [Sets::default(); 2];
+    (wanted[0].effective, wanted[0].permitted) = (mask, mask);
     // SAFETY: capset(2) reads a header and, for version 3, two records of three words; both are
     // laid out so (repr(C)) and live over the call. pid 0 is the calling thread.
-    let outcome = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
+    let outcome = unsafe { libc::syscall(libc::SYS_capset, &raw const header, wanted.as_ptr()) };
     Errno::result(outcome)
         .map(drop)
-        .map_err(|source| failed("empty the capability sets", source))
+        .map_err(|source| failed("set the capability sets", source))
 }
 
 pub(super) fn verify_none() -> Result<(), Error> {

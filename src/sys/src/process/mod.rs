@@ -25,7 +25,7 @@ pub use attributes::{
     die_with_parent, lock_memory, no_new_privileges, not_dumpable, restore_signals,
     set_child_subreaper, set_hostname, set_session, set_umask,
 };
-pub use capabilities::drop_capabilities;
+pub use capabilities::{Capability, drop_capabilities, keep_capabilities};
 pub use end::{end_now, signal_group, signal_namespace};
 pub use error::Error;
 pub use exec::{ExecWatch, Launch, Program, exec_report};

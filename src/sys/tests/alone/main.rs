@@ -12,6 +12,7 @@ mod claims;
 mod identity;
 mod mounts;
 mod processes;
+mod remove;
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -29,7 +30,13 @@ fn main() -> ExitCode {
     let chosen = |name: &str| {
         filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
     };
-    let claims = [processes::CLAIMS, identity::CLAIMS, mounts::CLAIMS].concat();
+    let claims = [
+        processes::CLAIMS,
+        identity::CLAIMS,
+        mounts::CLAIMS,
+        remove::CLAIMS,
+    ]
+    .concat();
     let claims: Vec<Claim> = claims
         .into_iter()
         .filter(|(name, _)| chosen(name))

@@ -1,0 +1,198 @@
+//! Removing a tree in a process of its own.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::mount::{MsFlags, mount};
+use sys::beneath::{Dir, Error, Mounts, Removed, remove_tree, remove_tree_apart};
+use sys::mount::{Propagation, own_mounts, own_namespace};
+
+use crate::Claim;
+
+pub(crate) const CLAIMS: &[Claim] = &[
+    (
+        "a_tree_goes_in_a_process_apart_with_all_its_counts",
+        all_counts,
+    ),
+    (
+        "what_is_mounted_in_a_tree_is_detached_and_not_entered",
+        mounts_stay,
+    ),
+    ("a_mount_of_the_tree_itself_is_detached", mounted_tree),
+    ("a_removal_that_takes_too_long_is_ended", too_long),
+    (
+        "a_process_apart_leaves_no_descriptor_and_no_child",
+        leaves_nothing,
+    ),
+    ("a_full_file_system_is_emptied", full),
+    ("more_folders_than_one_bucket_holds_go", wide),
+];
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn apart(path: &Path) -> Result<Removed, Error> {
+    remove_tree_apart(path, LIMIT, &mut || {})
+}
+
+/// A mount namespace of the claim's own, in it a tmpfs.
+fn place() -> PathBuf {
+    own_namespace(Propagation::Private).unwrap();
+    let place = PathBuf::from("/mnt");
+    tmpfs(&place, "size=64m");
+    place
+}
+
+fn tmpfs(at: &Path, options: &str) {
+    mount(
+        Some("claim"),
+        at,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(options),
+    )
+    .unwrap();
+}
+
+fn bind(from: &Path, to: &Path) {
+    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+}
+
+fn precious(place: &Path) -> PathBuf {
+    let precious = place.join("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("kept"), "x").unwrap();
+    precious
+}
+
+fn untouched(precious: &Path) {
+    assert_eq!(fs::read(precious.join("kept")).unwrap(), b"x");
+    assert_eq!(fs::read_dir(precious).unwrap().count(), 1);
+}
+
+fn all_counts() {
+    let place = place();
+    let precious = precious(&place);
+    let tree = place.join("tree");
+    fs::create_dir_all(tree.join("a/b")).unwrap();
+    fs::write(tree.join("a/-rf"), "").unwrap();
+    fs::write(tree.join("a/b/new\nline"), "").unwrap();
+    symlink(&precious, tree.join("a/b/link")).unwrap();
+    symlink("/etc", tree.join("etc")).unwrap();
+    fs::hard_link(precious.join("kept"), tree.join("hard")).unwrap();
+    let removed = apart(&tree).unwrap();
+    let expected = Removed {
+        files: 3,
+        folders: 3,
+        links: 2,
+        linked: 1,
+        deepest: 2,
+        came_back: removed.came_back,
+        ..Removed::default()
+    };
+    assert_eq!(removed, expected);
+    assert!(!tree.exists());
+    untouched(&precious);
+    assert_eq!(apart(&tree).unwrap(), Removed::default());
+}
+
+fn with_mounts(place: &Path) -> (PathBuf, PathBuf) {
+    let (precious, tree) = (precious(place), place.join("tree"));
+    for (name, inner) in [("bind", "below"), ("nested", "below/deep")] {
+        fs::create_dir_all(tree.join(name).join(inner)).unwrap();
+    }
+    fs::write(tree.join("file"), "covered").unwrap();
+    bind(&precious, &tree.join("bind"));
+    bind(&precious.join("kept"), &tree.join("file"));
+    tmpfs(&tree.join("nested/below"), "size=1m");
+    fs::create_dir(tree.join("nested/below/more")).unwrap();
+    bind(&precious, &tree.join("nested/below/more"));
+    (precious, tree)
+}
+
+fn mounts_stay() {
+    let place = place();
+    for remove in [apart, remove_tree as fn(&Path) -> Result<Removed, Error>] {
+        let before = own_mounts().unwrap().len();
+        let (precious, tree) = with_mounts(&place);
+        let removed = remove(&tree).unwrap();
+        assert!(removed.mounts >= 3, "{removed}");
+        assert!(!tree.exists());
+        untouched(&precious);
+        assert_eq!(own_mounts().unwrap().len(), before);
+        remove_tree(&precious).unwrap();
+    }
+}
+
+fn mounted_tree() {
+    let place = place();
+    let (precious, tree) = (precious(&place), place.join("tree"));
+    fs::create_dir_all(tree.join("below")).unwrap();
+    bind(&precious, &tree);
+    tmpfs(&tree, "size=1m");
+    fs::write(tree.join("top"), "").unwrap();
+    let removed = apart(&tree).unwrap();
+    assert_eq!((removed.mounts, removed.folders), (2, 2), "{removed}");
+    untouched(&precious);
+}
+
+fn too_long() {
+    let place = place();
+    let tree = place.join("tree");
+    fs::create_dir_all(tree.join("a")).unwrap();
+    let outcome = remove_tree_apart(&tree, Duration::ZERO, &mut || {});
+    assert!(matches!(outcome, Err(Error::Apart { .. })), "{outcome:?}");
+    assert!(matches!(
+        sys::process::reap_any(),
+        Ok(sys::process::Reaped::NoChildren)
+    ));
+    apart(&tree).unwrap();
+}
+
+fn leaves_nothing() {
+    let place = place();
+    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = (descriptors(), own_mounts().unwrap().len());
+    let mut beats = 0;
+    for _ in 0..20 {
+        let tree = place.join("tree");
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        remove_tree_apart(&tree, LIMIT, &mut || beats += 1).unwrap();
+    }
+    assert!(beats >= 20);
+    assert_eq!((descriptors(), own_mounts().unwrap().len()), before);
+    assert!(matches!(
+        sys::process::reap_any(),
+        Ok(sys::process::Reaped::NoChildren)
+    ));
+}
+
+/// Without a free inode no bucket can be made, so nothing can be moved.
+fn full() {
+    own_namespace(Propagation::Private).unwrap();
+    let place = PathBuf::from("/mnt");
+    tmpfs(&place, "size=16m,nr_inodes=2000");
+    let tree = place.join("tree");
+    fs::create_dir(&tree).unwrap();
+    let mut folder = Dir::open_root(&tree, Mounts::Stay).unwrap();
+    let mut depth = 0;
+    while let Ok(deeper) = folder.create_dir(format!("level{depth}"), 0o700) {
+        folder = deeper;
+        depth += 1;
+    }
+    assert!(depth > 1500 && Command::new("true").status().is_ok());
+    drop(folder);
+    let removed = apart(&tree).unwrap();
+    assert_eq!((removed.folders, removed.deepest), (depth + 1, depth));
+}
+
+fn wide() {
+    let tree = place().join("tree");
+    for number in 0..31_000 {
+        fs::create_dir_all(tree.join(format!("wide/{number}/x"))).unwrap();
+    }
+    assert_eq!(apart(&tree).unwrap().folders, 62_002);
+    assert!(!tree.exists());
+}
