@@ -16,6 +16,7 @@ mod many;
 mod messages;
 mod missing;
 mod neighbours;
+mod order_keys;
 mod output;
 mod restarts;
 mod runs_a_job;

@@ -306,7 +306,13 @@ fn stretched() {
         "RENEWAL_FROM_FUTURE"
     );
     assert_eq!(
-        code(Renewal { fence: 8, ..honest }, &target.orders),
+        code(
+            Renewal {
+                fence: honest.fence + 1,
+                ..honest
+            },
+            &target.orders
+        ),
         "RENEWAL_MISMATCH"
     );
     assert_eq!(

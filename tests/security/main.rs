@@ -1,6 +1,7 @@
 //! Attacks on the boundaries, each named as the claim that it shows.
 
 mod broker;
+mod orders;
 mod packages;
 mod robotd;
 mod tenancy;
@@ -12,7 +13,13 @@ fn main() {
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))
         .collect();
-    let claims: Vec<(&str, fn())> = [broker::CLAIMS, packages::CLAIMS, tenancy::CLAIMS].concat();
+    let claims: Vec<(&str, fn())> = [
+        broker::CLAIMS,
+        orders::CLAIMS,
+        packages::CLAIMS,
+        tenancy::CLAIMS,
+    ]
+    .concat();
     let (mut passed, mut failed, mut filtered) = (0, 0, 0);
     println!("\nrunning {} tests", claims.len());
     for (name, claim) in claims {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::unistd::{Gid, Uid, setegid, seteuid};
@@ -20,7 +21,12 @@ pub(crate) struct Target {
     pub(crate) host: Host,
     pub(crate) agent: AgentId,
     pub(crate) orders: SigningKey,
+    /// Offline, in the hands of who runs the orchestrator.
+    pub(crate) root: SigningKey,
 }
+
+/// Each lease has a fence of its own, as an honest orchestrator sees to.
+static FENCE: AtomicU64 = AtomicU64::new(7);
 
 /// The conversation with the broker.
 pub(crate) struct Robotd {
@@ -156,6 +162,20 @@ impl Robotd {
         }
     }
 
+    /// Waits for a step of an attempt.
+    pub(crate) fn await_phase(&mut self, attempt: AttemptRef, phase: order::Phase) {
+        let seen = |(notice, _): &(Notice, _)| match notice {
+            Notice::Phase { attempt: own, at } => *own == attempt && at.phase == phase,
+            _ => false,
+        };
+        while !self.notices.iter().any(seen) {
+            match self.receive() {
+                Some((Answer::Notice(notice), document)) => self.notices.push((notice, document)),
+                other => panic!("no {phase:?}: {other:?}"),
+            }
+        }
+    }
+
     /// Security events with this code that were told so far.
     pub(crate) fn events(&self, code: u32) -> Vec<String> {
         let of_code = |(notice, _): &(Notice, _)| match notice {
@@ -236,8 +256,10 @@ impl Target {
         let accounts = host.slots.accounts();
         host.edit_policy(|text| policy(text, &accounts));
         let (agent, orders) = (AgentId::new(), SigningKey::generate().expect("a key"));
-        let pinned =
-            serde_json::json!({ "v": 1, "agent-id": agent, "order-keys": [orders.public()] });
+        let root = SigningKey::generate().expect("a key");
+        let pinned = serde_json::json!({
+            "v": 1, "agent-id": agent, "order-keys": [orders.public()], "root-key": root.public(),
+        });
         std::fs::write(
             host.dir.join("etc/trust.d/orchestrator.json"),
             pinned.to_string(),
@@ -248,6 +270,7 @@ impl Target {
             host,
             agent,
             orders,
+            root,
         }
     }
 
@@ -297,7 +320,7 @@ impl Target {
             },
             lease: Lease {
                 id: LeaseId::new(),
-                fence: 7,
+                fence: FENCE.fetch_add(1, Ordering::Relaxed),
                 pool: "default".into(),
                 ttl_ms: 120_000,
                 ticks_ns: u64::try_from(sys::clock::boottime().as_nanos()).expect("a clock"),

@@ -411,6 +411,18 @@ impl Host {
             .expect("robot-orchestrator starts")
     }
 
+    /// Runs a command of robot-orchestrator that asks no server.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn offline(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(programs().join("robot-orchestrator"));
+        command
+            .args(args)
+            .output()
+            .expect("robot-orchestrator starts")
+    }
+
     /// A command line of robot-orchestrator that goes on while the test does.
     ///
     /// # Panics

@@ -31,6 +31,9 @@ pub struct Token {
     pub secret: String,
     /// Key under which orders are signed, to be pinned by root.
     pub order_key: VerifyingKey,
+    /// Key that signs later sets of order keys, to be pinned by root; absent = there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_key: Option<VerifyingKey>,
     /// Not usable later.
     pub expires_unix_ms: u64,
 }

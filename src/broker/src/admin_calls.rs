@@ -21,6 +21,15 @@ impl Broker {
                 };
                 self.answer_admin(&socket, &reply);
             }
+            Ok(Request::Trust) => {
+                let reply = self.trust_shown().map_or_else(Reply::Refused, Reply::Trust);
+                self.answer_admin(&socket, &reply);
+            }
+            Ok(Request::ApplyKeySet { signed }) => {
+                let applied = self.apply_key_set(&signed);
+                let reply = applied.map_or_else(Reply::Refused, Reply::Applied);
+                self.answer_admin(&socket, &reply);
+            }
             Err(error) => {
                 self.answer_admin(
                     &socket,

@@ -86,6 +86,7 @@ impl Broker {
         match request {
             Request::Hello { version } => self.hello(*version),
             Request::Sync => Ok(Reply::Held(self.held())),
+            Request::KeySet { signed } => self.apply_key_set(signed).map(|_| Reply::Done),
             Request::Reserve {
                 attempt,
                 account,
@@ -158,6 +159,7 @@ impl Broker {
         tenant: &str,
         package: &Sha256Hex,
     ) -> Result<Reply, Refusal> {
+        self.look_at_clock();
         self.permit_company()?;
         self.policy.tenant(tenant)?;
         let account = self.free_slot(wished, tenant)?;
@@ -276,15 +278,11 @@ impl Broker {
     }
 
     fn check_renewal(&mut self, attempt: AttemptRef, signed: &Signed) -> Result<u64, Refusal> {
-        let trust = Trust::read(&self.policy.paths.trust)?;
+        let trust = Trust::read(&self.policy.paths)?;
         let refuse = |code: &str, why: &str| Refusal::new(code, format!("the renewal {why}"));
-        let key = trust.order_keys.get(&signed.key_id);
-        let key = key.ok_or_else(|| {
-            refuse(
-                "RENEWAL_KEY_UNKNOWN",
-                "is signed with a key that is not pinned",
-            )
-        })?;
+        let key = trust.key(&signed.key_id, sys::clock::unix_ms());
+        let key = key
+            .map_err(|reason| refuse(&format!("RENEWAL_KEY_{}", reason.suffix()), reason.why()))?;
         if !key.accepts(Purpose::Renewal, signed) {
             return Err(refuse(
                 "RENEWAL_SIGNATURE_INVALID",
@@ -321,6 +319,13 @@ impl Broker {
                 "counts from a moment that has not come",
             ));
         }
+        if renewal.ticks_ns < bound.renewed_ticks_ns {
+            return Err(refuse(
+                "RENEWAL_OUTDATED",
+                "is older than one that was taken before",
+            ));
+        }
+        bound.renewed_ticks_ns = renewal.ticks_ns;
         let until = renewal
             .ticks_ns
             .saturating_add(renewal.ttl_ms.saturating_mul(1_000_000));
@@ -330,7 +335,7 @@ impl Broker {
         Ok(bound.lease_until_ns)
     }
 
-    fn stop(&mut self, attempt: AttemptRef, mode: StopMode) -> Reply {
+    pub(crate) fn stop(&mut self, attempt: AttemptRef, mode: StopMode) -> Reply {
         let unlaunched = self
             .attempts
             .get(&attempt)
@@ -397,6 +402,8 @@ impl Broker {
             Request::Reserve { .. } if refusal.code == "TENANT_NOT_ALLOWED" => Code::RequestRefused,
             // Busy is no matter of security.
             Request::Reserve { .. } => return,
+            // It has an event of its own.
+            Request::KeySet { .. } => return,
             _ => Code::RequestRefused,
         };
         let mut event = Self::event_now(code)

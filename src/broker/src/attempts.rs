@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use order::{Challenge, LicenseTimes, Order, Phase, PhaseAt, Sha256Hex, Signed};
+use order::{Challenge, KeyId, LicenseTimes, Order, Phase, PhaseAt, Sha256Hex, Signed};
 use privsep::broker::{HeldState, Request, StopMode};
 use privsep::session::Report;
 use privsep::{Refusal, broker};
@@ -39,7 +39,12 @@ pub(crate) struct Attempt {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Bound {
     pub(crate) order_sha256: Sha256Hex,
+    /// The key that signed it.
+    pub(crate) order_key: KeyId,
+    /// What it runs; the store keeps it until the end.
     pub(crate) package: Sha256Hex,
+    /// The moment that the newest extension of the lease counts from: an older one comes too late.
+    pub(crate) renewed_ticks_ns: u64,
     pub(crate) license: LicenseTimes,
     pub(crate) tenant: String,
     /// Names that the bot may ask for.
@@ -154,7 +159,9 @@ impl Stage {
             (Request::Forget { .. }, _) => Refuse("ATTEMPT_NOT_ENDED"),
             (Request::Reserve { .. }, Self::Reserved { .. }) => Repeat,
             (Request::Reserve { .. }, _) => Refuse("ATTEMPT_STARTED"),
-            (Request::Hello { .. } | Request::Sync, _) => Refuse("NOT_ABOUT_AN_ATTEMPT"),
+            (Request::Hello { .. } | Request::Sync | Request::KeySet { .. }, _) => {
+                Refuse("NOT_ABOUT_AN_ATTEMPT")
+            }
         }
     }
 }
@@ -194,7 +201,7 @@ impl Attempt {
 pub(crate) fn subject(request: &Request) -> Option<order::AttemptRef> {
     use broker::Request as R;
     match request {
-        R::Hello { .. } | R::Sync => None,
+        R::Hello { .. } | R::Sync | R::KeySet { .. } => None,
         R::Reserve { attempt, .. }
         | R::Cancel { attempt }
         | R::Start { attempt, .. }

@@ -15,6 +15,8 @@ use sys::process::Process;
 use crate::attempts::{Attempt, Stage};
 use crate::bus::Login;
 use crate::closing::Closing;
+use crate::fences::Fences;
+use crate::generation::Generation;
 use crate::keys::Keys;
 use crate::outbox::{Kept, Outbox};
 use crate::policy::Policy;
@@ -34,6 +36,8 @@ pub(crate) struct Broker {
     pub(crate) keys: Keys,
     pub(crate) records: Records,
     pub(crate) tenants: LastTenants,
+    pub(crate) fences: Fences,
+    pub(crate) generation: Generation,
     pub(crate) outbox: Outbox,
     pub(crate) store: Store,
     pub(crate) workers: Workers,

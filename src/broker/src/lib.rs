@@ -6,17 +6,20 @@
 //!
 //! In reading order:
 //!
-//! * what is allowed: `policy`, `trust`, `keys`, `attempts` (the table of requests × stages)
-//! * what is kept: `record` (slots, results, started attempts), `tenants` (whose slots), `outbox` (events), `store` (packages)
+//! * what is allowed: `policy`, `trust`, `order_keys`, `keys`, `generation`, `attempts` (the table of requests × stages)
+//! * what is kept: `record` (slots, results, started attempts), `fences`, `tenants` (whose slots), `outbox` (events), `store` (packages)
 //! * what happens: `serve` (the loop), `agent_calls` → `starting` → `session_calls` → `ending`,
 //!   `closing` (users), `due` (deadlines), `logins` (people on the host; `privileges` follows
 //!   the journal), and `recovery` at start
 //! * with whom: `launch` (programs and units), `bus` (systemd, logind), `work` (threads), `admin_calls`
 
+mod order_keys;
 mod policy;
 mod trust;
 
 mod attempts;
+mod fences;
+mod generation;
 mod keys;
 mod outbox;
 mod privileges;

@@ -282,7 +282,7 @@ fn read_all<T: DeserializeOwned>(directory: &Path) -> Result<Vec<T>, RecordError
 
 #[cfg(test)]
 mod tests {
-    use order::{JobId, LeaseId, LicenseTimes, Sha256Hex};
+    use order::{JobId, KeyId, LeaseId, LicenseTimes, Sha256Hex};
 
     use super::*;
 
@@ -296,6 +296,8 @@ mod tests {
             bound: Bound {
                 account_secret: None,
                 people: false,
+                order_key: KeyId("0011223344556677".into()),
+                renewed_ticks_ns: 0,
                 order_sha256: Sha256Hex([1; 32]),
                 package: Sha256Hex([2; 32]),
                 license: LicenseTimes {

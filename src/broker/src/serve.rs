@@ -13,6 +13,8 @@ use sys::process::Limit;
 use sys::pulse::Pulse;
 
 use crate::broker::{Broker, PEERS, SessionPeer, Who};
+use crate::fences::Fences;
+use crate::generation::Generation;
 use crate::keys::{KeyError, Keys};
 use crate::policy::{BackendChoice, Policy, PolicyError};
 use crate::record::{RecordError, Records};
@@ -156,10 +158,12 @@ fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartErr
         keys,
         records,
         tenants,
+        fences: Fences::open(&policy.paths.state)?,
+        generation: Generation::now(),
         workers: Workers::start()?,
         journal: events::journal::Sender::new("robotd-broker"),
         host,
-        agent_id: crate::trust::Trust::read(&policy.paths.trust)
+        agent_id: crate::trust::Trust::read(&policy.paths)
             .ok()
             .map(|trust| trust.agent),
         agent_uid,

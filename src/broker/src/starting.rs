@@ -19,7 +19,7 @@ use crate::launch::systemd_runs;
 use crate::policy::{NetworkProfile, OnLoss, permit_order};
 use crate::record::{RecordError, SlotRecord};
 use crate::store::{Ready, Wanted};
-use crate::trust::Trust;
+use crate::trust::{NoKey, Trust};
 use crate::work::Job;
 
 /// A session that was started calls within this time, also on a host under load.
@@ -42,6 +42,7 @@ impl Broker {
             key_id: key_id.clone(),
             signature: signature.to_vec(),
         };
+        self.look_at_clock();
         let (order, agent) = self.verify(attempt, &signed)?;
         let account = self
             .attempts
@@ -57,6 +58,7 @@ impl Broker {
             ..bind(&order, &signed)?
         };
         self.agent_id = Some(agent);
+        self.fences.take(agent, &order.lease)?;
         self.give_slot(&account, &order.tenant)?;
         self.commit(attempt, &account, &bound)?;
         let package_needed = !self.store.has(&order.package);
@@ -80,7 +82,14 @@ impl Broker {
         attempt: AttemptRef,
         signed: &Signed,
     ) -> Result<(Order, order::AgentId), Refusal> {
-        let trust = Trust::read(&self.policy.paths.trust)?;
+        let trust = Trust::read(&self.policy.paths)?;
+        let now_unix_ms = sys::clock::unix_ms();
+        if let Err(reason @ (NoKey::Revoked | NoKey::Expired)) =
+            trust.key(&signed.key_id, now_unix_ms)
+        {
+            let code = format!("ORDER_KEY_{}", reason.suffix());
+            return Err(Refusal::new(&code, format!("the order {}", reason.why())));
+        }
         let challenge = self
             .attempts
             .get(&attempt)
@@ -89,11 +98,11 @@ impl Broker {
                 _ => None,
             });
         let expected = Expectation {
-            keys: &trust.order_keys,
+            keys: &trust.keys_at(now_unix_ms),
             agent: trust.agent,
             attempt,
             challenge,
-            now_unix_ms: sys::clock::unix_ms(),
+            now_unix_ms,
         };
         let order = order::verify(signed, &expected);
         Ok((
@@ -280,7 +289,9 @@ fn bind(order: &Order, signed: &Signed) -> Result<Bound, Refusal> {
     let hard_end_ns = now.saturating_add(order.hard_end_ms.saturating_mul(1_000_000));
     Ok(Bound {
         order_sha256: Sha256Hex(Sha256::digest(&signed.body).into()),
+        order_key: signed.key_id.clone(),
         package: order.package,
+        renewed_ticks_ns: order.lease.ticks_ns,
         license: LicenseTimes {
             lease: order.lease.id,
             fence: order.lease.fence,

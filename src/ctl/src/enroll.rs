@@ -27,6 +27,8 @@ struct Pin {
     v: u32,
     agent_id: AgentId,
     order_keys: [VerifyingKey; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root_key: Option<VerifyingKey>,
 }
 
 pub(crate) fn enroll(socket: &Path, token: &Path, trust_dir: &Path) -> Outcome {
@@ -114,6 +116,7 @@ fn pin(token: &Token, folder: &Path) -> Result<(), Bad> {
         v: 1,
         agent_id: token.agent_id,
         order_keys: [token.order_key],
+        root_key: token.root_key,
     };
     let mut bytes = serde_json::to_vec_pretty(&document).map_err(|error| failed(error.into()))?;
     bytes.push(b'\n');

@@ -83,6 +83,30 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: SlotVerb,
     },
+    /// Show or change whose orders count (root)
+    Trust {
+        /// robotd-broker's socket
+        #[arg(
+            long,
+            global = true,
+            value_name = "SOCKET",
+            default_value = "/run/robotd-broker/admin.sock"
+        )]
+        admin: PathBuf,
+        #[command(subcommand)]
+        verb: TrustVerb,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum TrustVerb {
+    /// Show the order keys that robotd-broker accepts
+    List,
+    /// Put a newer set of order keys into force, for a host that the orchestrator does not reach
+    Apply {
+        /// The file that `robot-orchestrator key sign` wrote
+        file: PathBuf,
+    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -123,6 +147,8 @@ mod tests {
             vec!["robotctl", "enroll", "--token", "t"],
             vec!["robotctl", "slot", "list", "--json"],
             vec!["robotctl", "slot", "recover", "robot01"],
+            vec!["robotctl", "trust", "list"],
+            vec!["robotctl", "trust", "apply", "set.json"],
             vec!["robotctl", "slot", "release-tenant", "robot01"],
         ] {
             assert!(Line::try_parse_from(&words).is_ok(), "{words:?}");

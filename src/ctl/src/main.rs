@@ -9,6 +9,7 @@ mod line;
 mod outcome;
 mod show;
 mod slots;
+mod trust;
 mod validate;
 
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use agent::exit;
 use clap::Parser as _;
 
-use line::{Line, SlotVerb, Verb};
+use line::{Line, SlotVerb, TrustVerb, Verb};
 
 fn main() -> ExitCode {
     let line = match Line::try_parse() {
@@ -30,6 +31,14 @@ fn main() -> ExitCode {
         Verb::Drain { wait } => ask::drain(&line.control, *wait),
         Verb::Resume => ask::resume(&line.control),
         Verb::Validate { file } => validate::validate(file),
+        Verb::Trust {
+            admin,
+            verb: TrustVerb::List,
+        } => trust::list(admin),
+        Verb::Trust {
+            admin,
+            verb: TrustVerb::Apply { file },
+        } => trust::apply(admin, file),
         Verb::Slot {
             admin,
             verb: SlotVerb::List,

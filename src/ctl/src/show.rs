@@ -25,6 +25,15 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// A moment as people write it.
+pub(crate) fn moment(unix_ms: u64) -> String {
+    let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
+    match jiff::Timestamp::from_second(seconds) {
+        Ok(moment) => moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => "-".to_owned(),
+    }
+}
+
 pub(crate) fn status(status: &Status) -> String {
     let link = match status.link.state {
         LinkState::NotEnrolled => "not enrolled".to_owned(),

@@ -42,6 +42,9 @@ fn every_help_text_reads_as_reviewed() {
         "slot list",
         "slot recover",
         "slot release-tenant",
+        "trust",
+        "trust list",
+        "trust apply",
     ] {
         let mut arguments: Vec<&str> = words.split_whitespace().collect();
         arguments.push("--help");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use order::{AgentId, SigningKey, VerifyingKey};
+use order::AgentId;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -25,6 +25,7 @@ use crate::durable;
 use crate::enroll::Enrollment;
 use crate::http::{self, Passes};
 use crate::identity::Identity;
+use crate::keys::Keyring;
 use crate::link::{Link, Split};
 use crate::ready;
 use crate::refused::Refused;
@@ -45,7 +46,6 @@ pub(crate) struct App {
     pub(crate) blobs: Blobs,
     pub(crate) ca: Ca,
     pub(crate) addresses: Addresses,
-    pub(crate) order_public: VerifyingKey,
     pub(crate) data_dir: PathBuf,
     /// Who may read the pages.
     pub(crate) passes: Passes,
@@ -183,23 +183,6 @@ fn secrets_key(options: &Options) -> PathBuf {
     })
 }
 
-fn order_key(data_dir: &Path) -> Result<SigningKey, Refused> {
-    let path = data_dir.join("order.key");
-    if let Some(seed) = durable::read_private(&path)? {
-        let seed: &[u8; 32] = seed.as_slice().try_into().map_err(|_| {
-            Refused::state(
-                "ORDER_KEY_INVALID",
-                format!("{} must hold 32 bytes", path.display()),
-            )
-        })?;
-        return Ok(SigningKey::from_seed(seed));
-    }
-    let key = SigningKey::generate()
-        .map_err(|error| Refused::unavailable("RANDOM_FAILED", error.to_string()))?;
-    durable::write_private(&path, key.seed().as_slice())?;
-    Ok(key)
-}
-
 fn build(options: &Options, bound: &Bound) -> Result<App, Refused> {
     // A trailing slash would put the secrets' key inside of what it protects.
     let data_dir: PathBuf = options.data_dir.components().collect();
@@ -210,8 +193,7 @@ fn build(options: &Options, bound: &Bound) -> Result<App, Refused> {
     let (link, enroll) = (local(&bound.link)?, local(&bound.enroll)?);
     let ca = Ca::open(&data_dir, options.name.as_deref().unwrap_or(&host_name()))?;
     let names = certificate_names(options, &[link, enroll]);
-    let order_key = order_key(&data_dir)?;
-    let order_public = order_key.public();
+    let keys = Keyring::open(&data_dir)?;
     let blobs = Blobs::open(&data_dir)?;
     let store = Store::open(&data_dir).map_err(Refused::from)?;
     let revoked = store
@@ -224,7 +206,7 @@ fn build(options: &Options, bound: &Bound) -> Result<App, Refused> {
         store,
         blobs: blobs.clone(),
         vault: Vault::open(&secrets_key(options))?,
-        order_key,
+        keys,
         lease_ttl_ms: core::millis(options.lease_ttl),
         data_dir: data_dir.clone(),
     })?;
@@ -248,7 +230,6 @@ fn build(options: &Options, bound: &Bound) -> Result<App, Refused> {
             admin: data_dir.join("admin.sock"),
             http_url,
         },
-        order_public,
         data_dir,
         passes: Passes::default(),
         connections: Connections::default(),

@@ -20,6 +20,7 @@ pub(crate) const TOKEN_REFUSED: Code = Code::TokenRefused;
 pub(crate) const ENROLMENT_REFUSED: Code = Code::AgentEnrolmentRefused;
 pub(crate) const MESSAGE_MALFORMED: Code = Code::MessageMalformed;
 pub(crate) const AGENT_ENROLLED: Code = Code::AgentEnrolled;
+pub(crate) const ORDER_KEYS_INSTALLED: Code = Code::OrderKeysInstalled;
 pub(crate) const AGENT_REVOKED: Code = Code::AgentRevoked;
 pub(crate) const CERTIFICATE_RENEWED: Code = Code::AgentCertificateRenewed;
 pub(crate) const CONNECTION_REFUSED: Code = Code::ConnectionRefused;

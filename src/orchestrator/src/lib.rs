@@ -7,7 +7,7 @@
 //! sessions and writes each decision to `store` before anybody hears of it.
 //! `archive` makes output durable before it is acknowledged. `link`,
 //! `enroll` and `identity` speak to agents through `tls`, whose
-//! certificates come from `ca`. `view` has the screens that somebody looks on at.
+//! certificates come from `ca`; `keys` are those that sign orders. `view` has the screens that somebody looks on at.
 
 mod admin;
 mod app;
@@ -24,6 +24,7 @@ mod enroll;
 mod events;
 mod http;
 mod identity;
+mod keys;
 mod link;
 mod ready;
 mod refused;

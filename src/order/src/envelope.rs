@@ -23,6 +23,8 @@ pub enum Purpose {
     Renewal,
     /// The result of a job, signed by the broker.
     Result,
+    /// The set of order keys that count, signed by the offline root key.
+    KeySet,
 }
 
 impl Purpose {
@@ -31,13 +33,14 @@ impl Purpose {
             Self::Order => b"robotd-order-v1\0",
             Self::Renewal => b"robotd-renewal-v1\0",
             Self::Result => b"robotd-result-v1\0",
+            Self::KeySet => b"robotd-key-set-v1\0",
         }
     }
 
     /// Largest body that is signed for this purpose, in bytes.
     pub fn max_body(self) -> usize {
         match self {
-            Self::Order | Self::Renewal => MAX_BODY,
+            Self::Order | Self::Renewal | Self::KeySet => MAX_BODY,
             Self::Result => MAX_RESULT,
         }
     }

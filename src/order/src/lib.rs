@@ -2,7 +2,8 @@
 //!
 //! Three documents, each strict JSON in the exact bytes that were signed:
 //! an [`Order`] (what a job may do), a [`Renewal`] (how much longer its lease
-//! holds) and a [`JobResult`] (what became of it, signed by the broker).
+//! holds) and a [`JobResult`] (what became of it, signed by the broker). A fourth, the
+//! [`KeySet`], says whose orders count; an offline root key signs it.
 //! Nobody re-encodes them on the way; robotd carries them unread.
 //!
 //! No I/O here: keys and bytes come in, decisions come out.
@@ -10,6 +11,7 @@
 mod body;
 mod envelope;
 mod ids;
+mod key_set;
 mod limits;
 mod outcome;
 mod renewal;
@@ -22,6 +24,7 @@ pub use body::{
 };
 pub use envelope::{KeyId, MAX_BODY, MAX_RESULT, Purpose, Signed, SigningKey, VerifyingKey};
 pub use ids::{AgentId, Attempt, AttemptRef, JobId, LeaseId, NIL, Sha256Hex};
+pub use key_set::{KeySet, KeySetError, MOST_KEYS, OrderKey};
 pub use limits::{LIMITS, LimitRange, Limits};
 pub use outcome::{Outcome, Phase};
 pub use renewal::Renewal;

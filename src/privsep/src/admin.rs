@@ -1,5 +1,6 @@
 //! robotctl, run as root, and the broker: what never goes through robotd.
 
+use order::{AgentId, KeyId, Signed};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::Slot;
@@ -15,11 +16,42 @@ pub enum Request {
         /// Its account.
         account: String,
     },
+    /// Whose orders count.
+    Trust,
+    /// Put a set of order keys into force.
+    ApplyKeySet {
+        /// Signed by the root key.
+        signed: Signed,
+    },
     /// Let a slot that is not in use pass to the next tenant that asks.
     ReleaseTenant {
         /// Its account.
         account: String,
     },
+}
+
+/// Whose orders count on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustShown {
+    /// Who this host is.
+    pub agent: AgentId,
+    /// Signs sets of order keys; absent = none was pinned.
+    pub root: Option<KeyId>,
+    /// The set in force; 0 = the keys that the enrolment pinned.
+    pub version: u64,
+    /// The keys, those that don't count any more too.
+    pub keys: Vec<TrustLine>,
+}
+
+/// One order key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustLine {
+    /// Its name.
+    pub key: KeyId,
+    /// `accepted`, `retired` or `revoked`.
+    pub state: String,
+    /// It counts until then, milliseconds since 1970.
+    pub until_unix_ms: Option<u64>,
 }
 
 /// A slot as an administrator sees it.
@@ -40,6 +72,10 @@ pub enum Reply {
     Slots(Vec<SlotLine>),
     /// To [`Request::Recover`].
     Recovered,
+    /// To [`Request::Trust`].
+    Trust(TrustShown),
+    /// To [`Request::ApplyKeySet`]: this version is in force.
+    Applied(u64),
     /// To [`Request::ReleaseTenant`].
     Released {
         /// Whose it was; absent = nobody's.

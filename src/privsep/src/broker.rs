@@ -27,6 +27,12 @@ pub enum Request {
     },
     /// Every attempt that the broker knows. Answer: [`Reply::Held`].
     Sync,
+    /// A set of order keys, signed by the root key. Answer: [`Reply::Done`], also when it is in
+    /// force already.
+    KeySet {
+        /// Passed on unread.
+        signed: Signed,
+    },
     /// Sets a slot aside for an attempt. Answer: [`Reply::Reserved`]. Lives until started,
     /// cancelled or 15 minutes old.
     Reserve {

@@ -59,6 +59,8 @@ pub(crate) enum Command {
         /// Most pictures a second.
         most_per_second: u32,
     },
+    /// The order keys that count from now on; passed on unread.
+    KeySet(Signed),
     /// Take no more offers, or take them again.
     Drain {
         /// Take them again.

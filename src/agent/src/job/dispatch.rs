@@ -44,6 +44,8 @@ pub(crate) struct Dispatch {
     slots: BTreeMap<String, SlotState>,
     broker_here: bool,
     pub(super) draining: bool,
+    /// As the orchestrator said it last; a broker that comes back hears it again.
+    key_set: Option<order::Signed>,
     /// When what runs is stopped, while draining.
     pub(super) stop_at: Option<Instant>,
     disk_free: u64,
@@ -68,6 +70,7 @@ impl Dispatch {
             slots: BTreeMap::new(),
             broker_here: false,
             draining,
+            key_set: None,
             stop_at: None,
             disk_free: 0,
             spool_used: 0,
@@ -176,6 +179,10 @@ impl Dispatch {
                     most_per_second,
                 };
                 self.pass_command(attempt, id, input).await
+            }
+            Command::KeySet(signed) => {
+                self.key_set = Some(signed);
+                self.pass_on_key_set().await;
             }
             Command::Drain { resume: true, .. } => self.resume("the orchestrator").await,
             Command::Drain {
@@ -321,9 +328,21 @@ impl Dispatch {
                 self.adopt(held).await;
             }
         }
+        self.pass_on_key_set().await;
         for (attempt, inbox) in &self.jobs {
             let known = held.iter().find(|held| held.attempt == *attempt).cloned();
             let _ = inbox.send(Input::Synced(known)).await;
+        }
+    }
+
+    /// What the broker makes of it is its own matter, and its own event.
+    async fn pass_on_key_set(&self) {
+        let Some(signed) = self.key_set.clone() else {
+            return;
+        };
+        let request = Request::KeySet { signed };
+        if let Err(reason) = self.parts.broker.tell(request, vec![]).await {
+            warn!(%reason, "the order keys did not reach the broker");
         }
     }
 

@@ -92,6 +92,10 @@ pub(super) fn start(wire: &v1::JobStart) -> Read<(AttemptRef, Signed)> {
     ))
 }
 
+pub(super) fn key_set(wire: &v1::SignedKeySet) -> Read<Signed> {
+    signed(&wire.body, &wire.key_id, &wire.signature)
+}
+
 pub(super) fn stop(wire: &v1::JobStop) -> Read<(AttemptRef, StopMode, String)> {
     let mode = match wire.mode() {
         v1::StopMode::Graceful => StopMode::Graceful,

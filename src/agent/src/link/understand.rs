@@ -63,6 +63,7 @@ pub(super) fn understand(body: Heard, said: &Said) -> Result<Meaning, Unreadable
             resume: wire.resume,
             finish_within: read::length(wire.finish_within.as_ref()).ok(),
         },
+        Heard::KeySet(wire) => Command::KeySet(read::key_set(&wire)?),
         Heard::SessionRevoked(wire) => return Ok(Meaning::Revoked(revocation(&wire))),
         Heard::Refusal(wire) => refusal(&wire, said),
         Heard::Welcome(_) => return Err(Unreadable("a second welcome")),

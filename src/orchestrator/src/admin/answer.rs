@@ -32,6 +32,22 @@ pub(super) async fn answer(
 ) -> Answered {
     let value = match request {
         Request::TokenCreate { agent } => token(app, agent, by).await?,
+        Request::KeyList => app.desk.ask(|core| core.show_keys()).await?,
+        Request::KeyNew => {
+            let key = app.desk.ask(|core| core.make_key()).await??;
+            json!({"key": key.id(), "public": key})
+        }
+        Request::KeyTrustRoot { root } => {
+            let key = order::VerifyingKey::from_base64(&root)
+                .map_err(|error| Refused::invalid("ROOT_KEY_INVALID", error.to_string()))?;
+            app.desk.ask(move |core| core.trust_root(key)).await??;
+            json!({"root_key": key.id()})
+        }
+        Request::KeyInstall { file } => {
+            app.desk
+                .ask(move |core| core.install_keys(&file, &by))
+                .await??
+        }
         Request::AgentList => agents(app).await?,
         Request::AgentRevoke { name } => json!({"revoked": app.revoke(name, by).await?}),
         Request::LicenseSet { pool, count } => {
@@ -139,12 +155,17 @@ async fn token(app: &App, agent: String, by: String) -> Result<Value, Refused> {
         .desk
         .ask(move |core| core.create_token(&agent, &by))
         .await??;
-    Ok(json!({
+    let (order_key, root_key) = app.desk.ask(|core| core.pins()).await?;
+    let mut token = json!({
         "v": 1, "agent_id": token.agent, "agent_name": name,
         "link_url": app.addresses.link_url, "enroll_url": app.addresses.enroll_url,
         "root_sha256": hex(&app.ca.root_sha256()), "secret": BASE64.encode(token.secret),
-        "order_key": app.order_public.to_base64(), "expires_unix_ms": token.expires_unix_ms,
-    }))
+        "order_key": order_key, "expires_unix_ms": token.expires_unix_ms,
+    });
+    if let Some(root) = root_key {
+        token["root_key"] = json!(root);
+    }
+    Ok(token)
 }
 
 async fn agents(app: &App) -> Result<Value, Refused> {

@@ -20,6 +20,17 @@ pub(crate) enum Request {
     TokenCreate {
         agent: String,
     },
+    KeyList,
+    /// One more order key.
+    KeyNew,
+    /// The public root key, base64.
+    KeyTrustRoot {
+        root: String,
+    },
+    /// The file that `key sign` wrote.
+    KeyInstall {
+        file: String,
+    },
     AgentList,
     AgentRevoke {
         name: String,

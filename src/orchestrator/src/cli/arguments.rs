@@ -42,6 +42,9 @@ pub(super) enum Command {
     /// Agents
     #[command(subcommand)]
     Agent(Agent),
+    /// Order keys, and the offline root key that signs sets of them
+    #[command(subcommand)]
+    Key(super::keys::Key),
     /// License pools
     #[command(subcommand)]
     License(License),

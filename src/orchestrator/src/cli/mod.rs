@@ -6,6 +6,7 @@ mod certificate;
 mod files;
 mod inert;
 mod job;
+mod keys;
 mod logs;
 mod masks;
 mod packages;
@@ -127,6 +128,7 @@ async fn ask(command: Command) -> Result<Ended, Refused> {
             )?;
         }
         Command::Package(Package::Keygen { out }) => packages::keygen(&out)?,
+        Command::Key(key) => keys::run(key).await?,
         Command::Secret(secret) => ask_secret(secret).await?,
         Command::Job(job) => return job::run(job).await,
         Command::Event(EventAsk::List {

@@ -30,7 +30,15 @@ impl Core {
         let agent = self.store.agent(row.agent)?.ok_or_else(nothing)?;
         let key = agent.result_key.as_deref().map(VerifyingKey::from_bytes);
         let result_key = key.and_then(Result::ok).ok_or_else(nothing)?;
-        let order_key = self.order_key.public();
+        let order_key = self.keys.named(&order.key_id).ok_or_else(|| {
+            Refused::state(
+                "ORDER_KEY_GONE",
+                format!(
+                    "the key {} that signed the order is not here any more; restore it to order-keys/",
+                    order.key_id
+                ),
+            )
+        })?;
         Ok(Certificate::new(
             &agent.name,
             (order, order_key),

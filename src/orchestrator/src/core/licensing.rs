@@ -254,7 +254,7 @@ impl Core {
             ticks_ns,
         };
         let body = serde_json::to_vec(&body).map_err(|_| v1::LeaseDenialReason::Unspecified)?;
-        let signed = self.order_key.sign(Purpose::Renewal, body);
+        let signed = self.keys.signing().sign(Purpose::Renewal, body);
         let signed = v1::SignedRenewal {
             body: signed.body.into(),
             key_id: signed.key_id.0,

@@ -15,6 +15,7 @@ pub(crate) mod job;
 pub(crate) mod lease;
 mod licensing;
 mod offers;
+mod order_keys;
 mod reconcile;
 mod secrets;
 mod session;
@@ -25,13 +26,14 @@ mod views;
 
 use std::collections::{BTreeMap, HashMap};
 
-use order::{AgentId, JobId, SigningKey};
+use order::{AgentId, JobId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config;
 use crate::events::Event;
+use crate::keys::Keyring;
 use crate::refused::{Kind, Refused};
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
@@ -50,7 +52,7 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) blobs: Blobs,
     pub(crate) vault: Vault,
-    pub(crate) order_key: SigningKey,
+    pub(crate) keys: Keyring,
     pub(crate) lease_ttl_ms: u64,
     pub(crate) data_dir: std::path::PathBuf,
 }
@@ -60,7 +62,7 @@ pub(crate) struct Core {
     store: Store,
     blobs: Blobs,
     vault: Vault,
-    order_key: SigningKey,
+    keys: Keyring,
     data_dir: std::path::PathBuf,
     clock: Clock,
     leases: lease::Table,
@@ -158,7 +160,7 @@ impl Core {
             store: parts.store,
             blobs: parts.blobs,
             vault: parts.vault,
-            order_key: parts.order_key,
+            keys: parts.keys,
             data_dir: parts.data_dir,
             clock: Clock,
             leases,

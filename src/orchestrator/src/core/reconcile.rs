@@ -53,6 +53,10 @@ impl Core {
             server_incarnation: self.incarnation,
         };
         self.send(agent, Body::Welcome(welcome));
+        // Before anything that its keys signed.
+        if let Some(message) = self.key_set_message() {
+            self.send(agent, message);
+        }
         for message in resend {
             self.send(agent, message);
         }

@@ -147,7 +147,7 @@ impl Core {
         Ok(Started {
             lease: held.id,
             fence: held.fence,
-            order: self.order_key.sign(Purpose::Order, body),
+            order: self.keys.signing().sign(Purpose::Order, body),
             not_after_ms: order.not_after_unix_ms,
             hard_end_ms: order.hard_end_ms,
             started_ms: now_unix_ms,

@@ -125,8 +125,8 @@ impl Core {
         };
         let body = serde_json::to_vec(&make_order(spec, &terms))
             .map_err(|error| Refused::invalid("ORDER_INVALID", error.to_string()))?;
-        let signed = self.order_key.sign(Purpose::Order, body);
-        let public = self.order_key.public();
+        let signed = self.keys.signing().sign(Purpose::Order, body);
+        let public = self.keys.signing().public();
         let expected = Expectation {
             keys: &[(public.id(), public)].into_iter().collect(),
             agent,

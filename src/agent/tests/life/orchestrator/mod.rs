@@ -165,6 +165,7 @@ impl Orchestrator {
             root_sha256: Sha256Hex(self.ca.root_sha256()),
             secret: base64::engine::general_purpose::STANDARD.encode([5; 32]),
             order_key: order::SigningKey::generate().unwrap().public(),
+            root_key: None,
             expires_unix_ms: u64::MAX,
         }
     }
