@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The conversations of `privsep`: what robotd, a session, an attendant or robotctl can send.
-pub fn decoder(bytes: &[u8]) {
+pub(crate) fn decoder(bytes: &[u8]) {
     let Some((door, packet)) = bytes.split_first() else {
         return;
     };
@@ -65,7 +65,7 @@ fn document_of<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
 }
 
 /// The policy file. Root writes it, but what it lets pass becomes arguments, paths and unit names.
-pub fn policy(bytes: &[u8]) {
+pub(crate) fn policy(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
@@ -112,7 +112,7 @@ pub fn policy(bytes: &[u8]) {
 }
 
 /// The host that orders of the corpus are for.
-pub struct Host {
+pub(crate) struct Host {
     /// Signs them.
     pub key: SigningKey,
     keys: BTreeMap<KeyId, VerifyingKey>,
@@ -125,10 +125,10 @@ pub struct Host {
 }
 
 /// The clock of that host, milliseconds since 1970.
-pub const NOW: u64 = 1_800_000_000_000;
+pub(crate) const NOW: u64 = 1_800_000_000_000;
 
 /// Always the same: a corpus outlives the process that found it.
-pub static HOST: LazyLock<Host> = LazyLock::new(|| {
+pub(crate) static HOST: LazyLock<Host> = LazyLock::new(|| {
     let key = SigningKey::from_seed(&[7; 32]);
     Host {
         keys: BTreeMap::from([(key.public().id(), key.public())]),
@@ -145,7 +145,7 @@ pub static HOST: LazyLock<Host> = LazyLock::new(|| {
 
 impl Host {
     /// Whether it takes this order, signed.
-    pub fn takes(&self, body: &[u8]) -> bool {
+    pub(crate) fn takes(&self, body: &[u8]) -> bool {
         self.judge(&self.key.sign(Purpose::Order, body.to_vec()))
             .is_ok()
     }
@@ -165,7 +165,7 @@ impl Host {
 }
 
 /// Signed documents: an order that was signed, one that was not, a renewal, a result.
-pub fn order(bytes: &[u8]) {
+pub(crate) fn order(bytes: &[u8]) {
     let Some((door, body)) = bytes.split_first() else {
         return;
     };
@@ -245,7 +245,7 @@ const SMALL: Limits = Limits {
 };
 
 /// A package: the stream as it comes, the tar stream inside a frame, the manifest, the signature.
-pub fn archive(bytes: &[u8]) {
+pub(crate) fn archive(bytes: &[u8]) {
     let Some((door, rest)) = bytes.split_first() else {
         return;
     };
@@ -302,7 +302,7 @@ fn admitted(manifest: &Manifest) {
 }
 
 /// `/proc/PID/mountinfo`. The absence of a mount is evidence, so no line may go missing.
-pub fn mountinfo(bytes: &[u8]) {
+pub(crate) fn mountinfo(bytes: &[u8]) {
     let lines = bytes
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty());

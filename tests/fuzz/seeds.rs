@@ -10,7 +10,7 @@ use serde_json::json;
 use super::claims::{HOST, NOW};
 
 /// A target's name with its seeds.
-pub fn all() -> [(&'static str, Vec<Vec<u8>>); 5] {
+pub(crate) fn all() -> [(&'static str, Vec<Vec<u8>>); 5] {
     [
         ("decoder", decoder()),
         ("policy", policy()),
@@ -198,7 +198,7 @@ fn renewal(attempt: AttemptRef) -> Vec<u8> {
 }
 
 /// An order that this host takes.
-pub fn honest_order() -> serde_json::Value {
+pub(crate) fn honest_order() -> serde_json::Value {
     json!({
         "v": 1, "attempt": HOST.attempt, "agent": HOST.agent, "challenge": HOST.challenge.to_base64(),
         "not-before-unix-ms": NOW, "not-after-unix-ms": NOW + 60_000, "package": Sha256Hex([7; 32]),
@@ -299,7 +299,7 @@ fn entry(name: &str, contents: &[u8]) -> Vec<u8> {
 }
 
 /// A package that is opened without complaint.
-pub fn honest_archive() -> Vec<u8> {
+pub(crate) fn honest_archive() -> Vec<u8> {
     zstd::bulk::compress(&tar().0, 1).expect("compressed")
 }
 
