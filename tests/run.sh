@@ -54,7 +54,7 @@ buf_tool() { # the binary comes inside the npm package, no script of it is run
 PAM_FILE=/etc/pam.d/robotd-e2e
 step_accounts() {
     local user
-    for user in robotd robotd-unpack; do getent passwd "$user" >/dev/null || MADE+=("$user"); done
+    for user in robotd robotd-unpack robotd-journal; do getent passwd "$user" >/dev/null || MADE+=("$user"); done
     packaging/deb/accounts create 12 rbt && install -m 0644 packaging/pam.d/robotd "$PAM_FILE"
 }
 remove_accounts() {

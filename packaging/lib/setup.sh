@@ -28,7 +28,7 @@ set_up() {
     install -d -m 0755 "$STATE" "$STATE/etc" "$STATE/etc/trust.d" "$RUN" || return
     note_new_folder /usr/local/libexec /usr/lib/robotd /usr/lib/robotd/home \
         /run/robotd-session /run/robotd-session/volume /run/robotd-session/root
-    for user in robotd robotd-unpack; do
+    for user in robotd robotd-unpack robotd-journal; do
         getent passwd "$user" >/dev/null || note_new user "$user"
     done
     DETAIL='the accounts could not be made'

@@ -4,6 +4,7 @@ mod broker;
 mod orders;
 mod packages;
 mod robotd;
+mod store;
 mod tenancy;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +18,7 @@ fn main() {
         broker::CLAIMS,
         orders::CLAIMS,
         packages::CLAIMS,
+        store::CLAIMS,
         tenancy::CLAIMS,
     ]
     .concat();

@@ -1,6 +1,7 @@
 //! A robotd that was taken over: it speaks the broker's contract and says what it likes.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -348,11 +349,34 @@ impl Target {
             .join(JobId::new().to_string());
         std::fs::create_dir_all(&folder).expect("a folder");
         std::fs::write(folder.join("bot.py"), code).expect("a write");
-        pack(&folder)
+        pack(&folder, None)
+    }
+
+    /// The same with more bytes beside it that can't be compressed, signed by a publisher.
+    pub(crate) fn large_package(
+        &self,
+        code: &str,
+        bytes: usize,
+        key: Option<&package::PrivateKey>,
+    ) -> (Sha256Hex, std::fs::File) {
+        let name = JobId::new().to_string();
+        let folder = self.host.dir.join("packages").join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("bot.py"), code).expect("a write");
+        let mut random = std::fs::File::open("/dev/urandom")
+            .expect("random bytes")
+            .take(bytes as u64);
+        let mut file = std::fs::File::create(folder.join("ballast")).expect("a file");
+        std::io::copy(&mut random, &mut file).expect("a write");
+        pack(&folder, key)
     }
 }
 
-fn pack(folder: &Path) -> (Sha256Hex, std::fs::File) {
-    let packed = package::pack(folder, &package::Packing::default()).expect("a package");
+fn pack(folder: &Path, key: Option<&package::PrivateKey>) -> (Sha256Hex, std::fs::File) {
+    let packing = package::Packing {
+        key,
+        ..package::Packing::default()
+    };
+    let packed = package::pack(folder, &packing).expect("a package");
     (Sha256Hex(*packed.sha256.as_bytes()), packed.archive)
 }

@@ -68,6 +68,25 @@ impl Copies {
         &self.place
     }
 
+    /// Puts a script in the place of one.
+    ///
+    /// # Panics
+    /// When it can't be written.
+    pub fn put_script(&self, program: &str, script: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.place.join(program);
+        fs::write(&path, script).expect("a script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+
+    /// Takes one away again.
+    ///
+    /// # Panics
+    /// When it can't be removed.
+    pub fn take_away(&self, program: &str) {
+        fs::remove_file(self.place.join(program)).expect("a removal");
+    }
+
     /// Brings a missing one.
     ///
     /// # Panics

@@ -176,6 +176,7 @@ impl Broker {
         let held = Attempt {
             account: account.clone(),
             stage,
+            package: Some(*package),
             timeline: vec![],
             started: None,
             bound: None,

@@ -25,6 +25,8 @@ pub(crate) const RESERVATION: Duration = Duration::from_secs(15 * 60);
 pub(crate) struct Attempt {
     pub(crate) account: String,
     pub(crate) stage: Stage,
+    /// What it runs or is to run; absent when its record does not say.
+    pub(crate) package: Option<Sha256Hex>,
     pub(crate) timeline: Vec<PhaseAt>,
     /// What was started; absent before the start and after a restart of the broker.
     pub(crate) started: Option<Started>,

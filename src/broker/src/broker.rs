@@ -40,6 +40,8 @@ pub(crate) struct Broker {
     pub(crate) generation: Generation,
     pub(crate) outbox: Outbox,
     pub(crate) store: Store,
+    /// CLOCK_BOOTTIME of the next look through it.
+    pub(crate) tidy_at: Duration,
     pub(crate) workers: Workers,
     pub(crate) journal: events::journal::Sender,
     pub(crate) host: String,

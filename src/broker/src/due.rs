@@ -30,12 +30,14 @@ impl Broker {
             .values()
             .filter_map(due)
             .chain(recoveries)
+            .chain([self.tidy_at])
             .min()
     }
 
     /// Gives up reservations that nobody started, attempts whose package never came, sessions that
     /// never called, and teardowns that died unseen.
     pub(crate) fn expire(&mut self) {
+        self.tidy_if_due();
         let now = sys::clock::boottime();
         let late = |held: &Attempt| due(held).is_some_and(|at| at <= now);
         let attempts: Vec<_> = self

@@ -7,7 +7,7 @@
 //! In reading order:
 //!
 //! * what is allowed: `policy`, `trust`, `order_keys`, `keys`, `generation`, `attempts` (the table of requests × stages)
-//! * what is kept: `record` (slots, results, started attempts), `fences`, `tenants` (whose slots), `outbox` (events), `store` (packages)
+//! * what is kept: `record` (slots, results, started attempts), `fences`, `tenants` (whose slots), `outbox` (events), `store` (packages; `tidying` removes)
 //! * what happens: `serve` (the loop), `agent_calls` → `starting` → `session_calls` → `ending`,
 //!   `closing` (users), `due` (deadlines), `logins` (people on the host; `privileges` follows
 //!   the journal), and `recovery` at start
@@ -26,6 +26,7 @@ mod privileges;
 mod record;
 mod store;
 mod tenants;
+mod tidying;
 
 mod admin_calls;
 mod agent_calls;

@@ -31,10 +31,11 @@ impl Broker {
             known: known.collect(),
         });
         self.workers.watch_people();
-        match crate::privileges::reader(&self.policy.packages.unpack_user) {
+        let user = &self.policy.session.journal_user;
+        match crate::privileges::reader(user) {
             Some(reader) => self.workers.watch_privileges(reader),
             None => self.seen(Seen::Deaf(
-                "the journal can't be read: no group systemd-journal, or no packages.unpack-user"
+                "the journal can't be read: no group systemd-journal, or no session.journal-user"
                     .to_owned(),
             )),
         }

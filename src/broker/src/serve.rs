@@ -154,6 +154,7 @@ fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartErr
     let broker = Broker {
         backend: crate::launch::backend(policy.session.backend),
         store: Store::new(&policy),
+        tidy_at: sys::clock::boottime(),
         outbox: crate::outbox::Outbox::new(&policy.paths.state),
         keys,
         records,
@@ -413,6 +414,7 @@ impl Broker {
     fn take_work(&mut self) {
         for done in self.workers.take() {
             match done {
+                Done::Surveyed { outcome } => self.surveyed(outcome),
                 Done::TakenIn { attempt, taken } => self.package_taken(attempt, taken),
                 Done::UserClosed {
                     account,

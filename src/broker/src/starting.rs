@@ -63,6 +63,7 @@ impl Broker {
         self.commit(attempt, &account, &bound)?;
         let package_needed = !self.store.has(&order.package);
         if let Some(held) = self.attempts.get_mut(&attempt) {
+            held.package = Some(order.package);
             held.started = Some(Started { order, network });
             held.bound = Some(bound);
             held.stage = Stage::AwaitsPackage;
@@ -170,6 +171,7 @@ impl Broker {
         }
         match taken {
             Ok(ready) => {
+                self.tidy_soon();
                 self.step_now(attempt, Phase::PackageReady);
                 self.launch(attempt, ready);
             }

@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use order::{AttemptRef, KeyId, Sha256Hex};
 use package::verify::{Found, Owner, VerifyError};
@@ -17,7 +18,8 @@ use privsep::Refusal;
 use sha2::{Digest as _, Sha256};
 use sys::process::{Identity, Spawn};
 
-use crate::policy::Policy;
+use crate::policy::{Policy, Publisher};
+use crate::tidying::{self, Kept};
 
 const ROOT: Owner = Owner { uid: 0, gid: 0 };
 
@@ -47,8 +49,11 @@ pub(crate) struct Store {
     unpack: PathBuf,
     unpack_user: String,
     max_bytes: u64,
+    /// An opener that takes longer is ended.
+    unpack_within: Duration,
     limits: Limits,
     publishers: Vec<PublicKey>,
+    revoked: Vec<PublicKey>,
 }
 
 impl Store {
@@ -59,12 +64,10 @@ impl Store {
             unpack: policy.paths.programs.join("robotd-unpack"),
             unpack_user: policy.packages.unpack_user.clone(),
             max_bytes: policy.packages.max_mib << 20,
+            unpack_within: Duration::from_secs(policy.packages.unpack_seconds),
             limits: Limits::default(),
-            publishers: policy
-                .publishers
-                .iter()
-                .filter_map(|known| PublicKey::from_bytes(&known.key.to_bytes()).ok())
-                .collect(),
+            publishers: keys(policy, |publisher| !publisher.revoked),
+            revoked: keys(policy, |publisher| publisher.revoked),
         }
     }
 
@@ -79,13 +82,38 @@ impl Store {
     /// Opens a package of the store and checks it again: against the publisher that this order
     /// names, and every file against the manifest.
     pub(crate) fn open(&self, wanted: &Wanted) -> Result<Ready, Refusal> {
-        let tree = self.root.join(wanted.digest.to_string());
+        let name = wanted.digest.to_string();
+        let tree = self.root.join(&name);
         let ready = self.check(&tree, wanted, None);
-        if matches!(&ready, Err(refusal) if refusal.code.starts_with("PACKAGE_MANIFEST")) {
+        match &ready {
+            Ok(_) => used_now(&tree)?,
             // Damaged in the store: the next job fetches it again.
-            clear(&tree)?;
+            Err(refusal) if refusal.code.starts_with("PACKAGE_MANIFEST") => {
+                clear(&self.take_out(Path::new(&name))?)?;
+            }
+            Err(_) => {}
         }
         ready
+    }
+
+    /// Everything that is in the store.
+    pub(crate) fn survey(&self) -> Result<Vec<Kept>, sys::beneath::Error> {
+        tidying::survey(&self.root, |tree| self.is_of_revoked(tree))
+    }
+
+    /// Takes an entry out of the store; what is left to do is to remove the path.
+    pub(crate) fn take_out(&self, name: &Path) -> Result<PathBuf, Refusal> {
+        tidying::take_out(&self.root, &self.staging, name)
+    }
+
+    /// By the name of the key alone: the signature was checked when the package came.
+    fn is_of_revoked(&self, tree: &Path) -> bool {
+        let Ok(bytes) = std::fs::read(tree.join(package::SIGNATURE_NAME)) else {
+            return false;
+        };
+        let signature = package::Signature::parse(&bytes);
+        let revoked = |id: &package::KeyId| self.revoked.iter().any(|key| key.key_id() == *id);
+        signature.is_ok_and(|signature| revoked(signature.key_id()))
     }
 
     /// Removes what a broker that was killed left half taken in.
@@ -131,7 +159,7 @@ impl Store {
             return ready;
         }
         // What is there is the rest of a removal that was cut short: ours takes its place.
-        clear(&name)?;
+        clear(&self.take_out(Path::new(&wanted.digest.to_string()))?)?;
         place(&tree, &name)?;
         self.check(&name, wanted, None)
     }
@@ -188,7 +216,7 @@ impl Store {
             .identity(user)
             .stdin(archive.into())
             .pass(directory.into(), 3)
-            .output(package::MAX_REPORT_BYTES)
+            .output_within(package::MAX_REPORT_BYTES, self.unpack_within)
             .map_err(|error| Refusal::new("UNPACK_FAILED", crate::text(&error)))?;
         match Report::parse(&report) {
             Ok(Report::Done { .. }) => Ok(()),
@@ -210,6 +238,13 @@ impl Store {
             None => package::verify::package(directory.as_fd(), &self.limits),
         };
         let found = found.map_err(|error| refuse(&error))?;
+        if let Ok(key) = found.signed_by(&self.revoked) {
+            let detail = format!(
+                "the package is signed with key {} of a publisher that this host's policy revokes",
+                key.key_id()
+            );
+            return Err(Refusal::new("PUBLISHER_REVOKED", detail));
+        }
         self.check_publisher(&found, wanted)?;
         let entry = found
             .manifest()
@@ -244,6 +279,19 @@ impl Store {
         );
         Err(Refusal::new("PUBLISHER_MISMATCH", detail))
     }
+}
+
+fn keys(policy: &Policy, which: impl Fn(&Publisher) -> bool) -> Vec<PublicKey> {
+    let chosen = policy.publishers.iter().filter(|known| which(known));
+    chosen
+        .filter_map(|known| PublicKey::from_bytes(&known.key.to_bytes()).ok())
+        .collect()
+}
+
+/// A package is as old as its last use: the time of its directory tells.
+fn used_now(tree: &Path) -> Result<(), Refusal> {
+    let marked = File::open(tree).and_then(|tree| tree.set_modified(SystemTime::now()));
+    marked.map_err(|error| io_refusal("mark", tree, &error))
 }
 
 fn account(name: &str) -> Result<Identity, Refusal> {

@@ -13,6 +13,7 @@ use sys::process::Identity;
 
 use crate::bus::{Bus, Seen};
 use crate::store::{Ready, Store, Wanted};
+use crate::tidying::Kept;
 
 /// A job for a worker. Their number is bounded by the number of slots: each is about one, or about all.
 pub(crate) enum Job {
@@ -22,6 +23,8 @@ pub(crate) enum Job {
         wanted: Wanted,
         archive: Option<OwnedFd>,
     },
+    /// Look through the store.
+    Survey { store: Box<Store> },
     /// Remove a directory that is root's by now.
     Remove { path: PathBuf },
     /// Start a unit.
@@ -52,6 +55,9 @@ pub(crate) enum Done {
     TakenIn {
         attempt: AttemptRef,
         taken: Result<Ready, Refusal>,
+    },
+    Surveyed {
+        outcome: Result<Vec<Kept>, sys::beneath::Error>,
     },
     Removed {
         path: PathBuf,
@@ -101,7 +107,7 @@ impl Workers {
     /// Hands a job over.
     pub(crate) fn give(&self, job: Job) {
         let to = match job {
-            Job::TakeIn { .. } | Job::Remove { .. } => &self.packages,
+            Job::TakeIn { .. } | Job::Remove { .. } | Job::Survey { .. } => &self.packages,
             Job::StartUnit { .. } | Job::KillStrays { .. } => &self.units,
             // A user whose units hang must not hold up its neighbours: a thread each, one per slot.
             Job::CloseUser { .. } => &worker(self.give_back.clone(), Arc::clone(&self.bell)),
@@ -171,6 +177,9 @@ fn carry_out(job: Job, bus: &mut Bus) -> Done {
             };
             Done::TakenIn { attempt, taken }
         }
+        Job::Survey { store } => Done::Surveyed {
+            outcome: store.survey(),
+        },
         Job::Remove { path } => {
             let outcome = sys::beneath::remove_tree(&path).map(drop);
             Done::Removed { path, outcome }

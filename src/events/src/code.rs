@@ -238,9 +238,6 @@ catalogue! {
     ClockJumped = 100422, Warning, 0xfa89482ebf24415793a18c1d8aa38efe,
         "the clock jumped by {seconds} s: reservations were given new challenges",
         "The time was set, or this machine was paused, reverted to a snapshot or cloned while it ran. Orders that were under way are refused as replayed and offered again.";
-    PublisherRevoked = 100423, Warning, 0xa49f0adcb6c24bbbac0294c3823fc177,
-        "publisher {publisher} is revoked on this host; {packages} packages of it are removed",
-        "The policy says so. Jobs with its packages are refused with PUBLISHER_REVOKED; sign the packages anew with a key that counts.";
     // 1005xx: the orchestrator.
     TokenCreated = 100501, Notice, 0x9e0180408bd1459f85212a832f5f3806,
         "an enrolment token was created for agent {agent}",

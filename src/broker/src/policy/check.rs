@@ -34,6 +34,7 @@ pub(super) fn check(policy: &Policy) -> Result<(), PolicyError> {
     check_interpreters(policy)?;
     check_limits(policy)?;
     check_paths(policy)?;
+    super::publisher::check(policy)?;
     super::tenancy::check(policy)
 }
 
@@ -53,11 +54,12 @@ fn check_accounts(policy: &Policy) -> Result<(), PolicyError> {
         "root",
         policy.agent.user.as_str(),
         policy.packages.unpack_user.as_str(),
+        policy.session.journal_user.as_str(),
     ]);
-    if seen.len() != 3 {
+    if seen.len() != 4 {
         return Err(refuse(
             "agent.user",
-            "robotd, packages.unpack-user and root must be three users",
+            "robotd, packages.unpack-user, session.journal-user and root must be four users",
         ));
     }
     for (number, slot) in policy.slots.iter().enumerate() {
@@ -133,10 +135,23 @@ fn check_limits(policy: &Policy) -> Result<(), PolicyError> {
             ));
         }
     }
-    if !(1..=16 * 1024).contains(&policy.packages.max_mib) {
-        return Err(refuse("packages.max-mib", "write 1 to 16384"));
+    let packages = &policy.packages;
+    let ranges = [
+        ("max-mib", packages.max_mib, 1, 16 * 1024),
+        ("unpack-seconds", packages.unpack_seconds, 1, 3_600),
+        ("store-mib", packages.store_mib, 1, 1 << 20),
+        ("keep-days", packages.keep_days, 1, 3_650),
+    ];
+    match ranges
+        .into_iter()
+        .find(|(_, value, min, max)| !(min..=max).contains(&value))
+    {
+        Some((name, _, min, max)) => Err(refuse(
+            format!("packages.{name}"),
+            format!("write {min} to {max}"),
+        )),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn check_paths(policy: &Policy) -> Result<(), PolicyError> {

@@ -5,6 +5,7 @@
 
 mod check;
 mod permit;
+mod publisher;
 mod tenancy;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,8 @@ pub struct SessionPolicy {
     pub pam_service: String,
     /// Whether jobs run while people are logged in.
     pub people: People,
+    /// The user that reads the journal for who takes the rights of others.
+    pub journal_user: String,
     /// Let a slot pass from one tenant to the next without a word of root's.
     pub share_slots: bool,
 }
@@ -91,6 +94,7 @@ impl Default for SessionPolicy {
             backend: BackendChoice::Auto,
             pam_service: "robotd".into(),
             people: People::Allow,
+            journal_user: "robotd-journal".into(),
             share_slots: false,
         }
     }
@@ -140,6 +144,12 @@ pub struct PackagePolicy {
     pub max_mib: u64,
     /// User of the throw-away process that opens archives.
     pub unpack_user: String,
+    /// It is ended when it takes longer.
+    pub unpack_seconds: u64,
+    /// The least recently used packages go when the store is larger.
+    pub store_mib: u64,
+    /// A package that nobody used for so many days goes.
+    pub keep_days: u64,
 }
 
 impl Default for PackagePolicy {
@@ -148,6 +158,9 @@ impl Default for PackagePolicy {
             allow_unsigned: false,
             max_mib: 512,
             unpack_user: "robotd-unpack".into(),
+            unpack_seconds: 600,
+            store_mib: 8192,
+            keep_days: 30,
         }
     }
 }
@@ -160,6 +173,12 @@ pub struct Publisher {
     pub name: String,
     /// Ed25519 public key, base64.
     pub key: VerifyingKey,
+    /// Its signatures count no more; its packages are removed from the store.
+    #[serde(default)]
+    pub revoked: bool,
+    /// Jobs with its packages start until then.
+    #[serde(default)]
+    pub not_after: Option<toml::value::Datetime>,
 }
 
 /// Upper ends of what an order may ask for.

@@ -15,7 +15,7 @@ pub(crate) fn permit_order(
 ) -> Result<NetworkProfile, Refusal> {
     permit_account(order, account)?;
     policy.permit_tenant(order, account)?;
-    permit_publisher(policy, order)?;
+    permit_publisher(policy, order, sys::clock::unix_ms())?;
     permit_limits(policy, order)?;
     if order.profiles.sandbox != "script" {
         let detail = format!(
@@ -39,9 +39,9 @@ fn permit_account(order: &Order, account: &str) -> Result<(), Refusal> {
     }
 }
 
-fn permit_publisher(policy: &Policy, order: &Order) -> Result<(), Refusal> {
+fn permit_publisher(policy: &Policy, order: &Order, now_unix_ms: u64) -> Result<(), Refusal> {
     match &order.publisher {
-        Some(id) if policy.publisher(id).is_some() => Ok(()),
+        Some(id) if let Some(publisher) = policy.publisher(id) => publisher.permit(now_unix_ms),
         Some(id) => {
             let detail = format!(
                 "publisher key {id} is not in this host's policy; add it under [[publisher]]"

@@ -6,11 +6,14 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::unistd::Pid;
 
 use super::{Error, Identity, Process};
+use crate::clock::boottime;
+use crate::poll::Watch;
 
 /// A program to start, with nothing inherited but standard error and what is given here.
 #[derive(Debug)]
@@ -104,6 +107,32 @@ impl Spawn {
         Ok(output)
     }
 
+    /// The same within a time: a program that takes longer is killed, whatever it printed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Spawn::output`]; [`Error::Report`] with `TimedOut`.
+    pub fn output_within(self, limit: usize, within: Duration) -> Result<Vec<u8>, Error> {
+        let until = boottime() + within;
+        let (process, pipe) = self.stream()?;
+        let mut output = Vec::new();
+        let read = read_until(&std::fs::File::from(pipe), limit, until, &mut output);
+        let left = until.saturating_sub(boottime());
+        let in_time = read.and_then(|()| match process.wait_within(left) {
+            Ok(Some(_)) => Ok(()),
+            _ => Err(std::io::ErrorKind::TimedOut.into()),
+        });
+        in_time.map(|()| output).map_err(|source| {
+            // It can't refuse to end, and its end is waited for.
+            let _ = process.send(nix::sys::signal::Signal::SIGKILL);
+            let _ = process.wait();
+            Error::Report {
+                operation: "read",
+                source,
+            }
+        })
+    }
+
     /// Starts it and hands over the read end of its standard output, for one that prints as long as
     /// it runs. Whoever takes it waits for the process.
     ///
@@ -164,6 +193,30 @@ impl Spawn {
             source,
         })
     }
+}
+
+/// Reads to the end of the pipe, to the limit, or until this CLOCK_BOOTTIME.
+fn read_until(
+    mut pipe: &std::fs::File,
+    limit: usize,
+    until: Duration,
+    output: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    let mut buffer = [0; 4096];
+    while output.len() < limit {
+        let left = until.saturating_sub(boottime());
+        let mut watched = [Watch::readable(&pipe)];
+        crate::poll::wait(&mut watched, Some(left)).map_err(std::io::Error::other)?;
+        if !watched[0].is_ready() {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        let room = buffer.len().min(limit - output.len());
+        match pipe.read(&mut buffer[..room])? {
+            0 => return Ok(()),
+            count => output.extend_from_slice(&buffer[..count]),
+        }
+    }
+    Ok(())
 }
 
 /// Takes all free numbers up to the highest that the program is to find: std reports a failed
@@ -233,6 +286,28 @@ mod tests {
             let outcome = spawn.pass(file.try_clone().unwrap().into(), number).start();
             assert!(matches!(outcome, Err(Error::Spawn { .. })), "{number}");
             assert_eq!(file.metadata().unwrap().len(), 0, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_takes_too_long_is_killed_though_others_hold_its_pipe() {
+        let run = |script: &str, within| {
+            let spawn = Spawn::new(Path::new("/bin/sh")).arg("-c").arg(script);
+            spawn.output_within(1000, within)
+        };
+        let long = Duration::from_secs(60);
+        assert_eq!(run("echo ran", long).unwrap(), b"ran\n");
+        let short = Duration::from_millis(300);
+        for script in [
+            "exec sleep 1000",
+            "sleep 3 & exec sleep 1000",
+            "exec >&-; exec sleep 1000",
+        ] {
+            let error = run(script, short).unwrap_err();
+            let Error::Report { source, .. } = error else {
+                panic!("{script}: {error}");
+            };
+            assert_eq!(source.kind(), std::io::ErrorKind::TimedOut, "{script}");
         }
     }
 
