@@ -1,9 +1,12 @@
 //! Attacks on the boundaries, each named as the claim that it shows.
 
 mod broker;
+mod hostile;
+mod local;
 mod orders;
 mod packages;
 mod robotd;
+mod specs;
 mod store;
 mod tenancy;
 
@@ -16,8 +19,11 @@ fn main() {
         .collect();
     let claims: Vec<(&str, fn())> = [
         broker::CLAIMS,
+        hostile::CLAIMS,
+        local::CLAIMS,
         orders::CLAIMS,
         packages::CLAIMS,
+        specs::CLAIMS,
         store::CLAIMS,
         tenancy::CLAIMS,
     ]

@@ -89,6 +89,26 @@ impl Robotd {
         }
     }
 
+    /// Sends a request without waiting for its answer; `false` when the connection is over.
+    pub(crate) fn send_only(&mut self, request: Request) -> bool {
+        self.number += 1;
+        let number = self.number;
+        let packet = encode(&Call { number, request }).expect("a packet");
+        self.socket.send(&packet, &[]).is_ok()
+    }
+
+    /// Hears what there is until the answer to the last request.
+    pub(crate) fn catch_up(&mut self) {
+        loop {
+            match self.receive() {
+                Some((Answer::Reply { number, .. }, _)) if number == self.number => return,
+                Some((Answer::Notice(notice), document)) => self.notices.push((notice, document)),
+                Some(_) => {}
+                None => panic!("the broker is gone"),
+            }
+        }
+    }
+
     /// Sends bytes as they are.
     pub(crate) fn send_raw(&self, bytes: &[u8]) {
         self.socket.send(bytes, &[]).expect("a send");

@@ -278,6 +278,23 @@ impl Host {
         self.broker = Some(child);
     }
 
+    /// Starts a broker that does not stay, and returns what it logged.
+    ///
+    /// # Panics
+    /// When it stays.
+    pub fn refused_broker(&self) -> String {
+        let policy = self.policy_file();
+        let mut command = self.command("robotd-broker");
+        let mut child = command
+            .arg("--policy")
+            .arg(policy)
+            .spawn()
+            .expect("robotd-broker starts");
+        let ended = eventually("the broker's end", || child.try_wait().expect("a wait"));
+        assert_eq!(ended.code(), Some(78), "{}", self.log("robotd-broker"));
+        self.log("robotd-broker")
+    }
+
     /// Starts the agent as its own user.
     ///
     /// # Panics

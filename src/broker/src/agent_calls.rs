@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use events::Code;
+use events::{Code, Event};
 use order::{AttemptRef, Challenge, Purpose, Renewal, Sha256Hex, Signed};
 use privsep::broker::{Answer, Call, Held, Notice, Reply, Request, SlotState, StopMode};
 use privsep::session::ToSession;
@@ -12,12 +12,15 @@ use crate::attempts::{Attempt, Permit, Stage, subject};
 use crate::broker::Broker;
 use crate::trust::Trust;
 
+/// Refusals that are told one by one in a minute; the next one told counts the rest.
+pub(crate) const REFUSALS_A_MINUTE: u32 = 300;
+
 impl Broker {
     /// One call of robotd with the descriptors that came along.
     pub(crate) fn on_call(&mut self, call: Call, mut fds: Vec<OwnedFd>) {
         let attempt = subject(&call.request);
-        let outcome = self
-            .permit(&call.request, attempt)
+        let outcome = one_at_most(&fds)
+            .and_then(|()| self.permit(&call.request, attempt))
             .and_then(|permit| match permit {
                 Permit::Repeat => Ok(self.repeat(&call.request)),
                 _ => self.carry_out(&call.request, fds.pop()),
@@ -418,7 +421,16 @@ impl Broker {
             } => event = event.with("account", account.as_str()),
             _ => {}
         }
-        self.event(event, attempt);
+        self.bounded_event(event, attempt);
+    }
+
+    /// An event that robotd can cause as often as it likes.
+    pub(crate) fn bounded_event(&mut self, event: Event, attempt: Option<AttemptRef>) {
+        match self.refusals.take() {
+            Some(0) => self.event(event, attempt),
+            Some(more) => self.event(event.with("more", more), attempt),
+            None => {}
+        }
     }
 
     /// Every signed result that robotd has not had acknowledged yet.
@@ -443,6 +455,18 @@ impl Broker {
         };
         self.answer(&Answer::Notice(notice), Some(&result.body));
     }
+}
+
+/// No request takes more than one: whatever else comes along has nothing to do here.
+fn one_at_most(fds: &[OwnedFd]) -> Result<(), Refusal> {
+    if fds.len() <= 1 {
+        return Ok(());
+    }
+    let detail = format!(
+        "{} descriptors came with a request, one at most is taken",
+        fds.len()
+    );
+    Err(Refusal::new("DESCRIPTORS_TOO_MANY", detail))
 }
 
 fn required(fd: Option<OwnedFd>) -> Result<OwnedFd, Refusal> {

@@ -20,6 +20,7 @@ use crate::generation::Generation;
 use crate::keys::Keys;
 use crate::outbox::{Kept, Outbox};
 use crate::policy::Policy;
+use crate::rate::Rate;
 use crate::record::Records;
 use crate::store::Store;
 use crate::tenants::LastTenants;
@@ -51,6 +52,8 @@ pub(crate) struct Broker {
     /// Slots out of use, with the attempt that made them so.
     pub(crate) quarantined: BTreeMap<String, (AttemptRef, Refusal)>,
     pub(crate) agent: Option<Seqpacket>,
+    /// Refusals that are told as events: robotd can ask for as many as it likes.
+    pub(crate) refusals: Rate,
     pub(crate) sessions: Vec<SessionPeer>,
     pub(crate) watched: Vec<Watched>,
     /// Who waits for a slot's recovery, and until when (CLOCK_BOOTTIME).

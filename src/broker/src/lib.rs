@@ -11,7 +11,7 @@
 //! * what happens: `serve` (the loop), `agent_calls` → `starting` → `session_calls` → `ending`,
 //!   `closing` (users), `due` (deadlines), `logins` (people on the host; `privileges` follows
 //!   the journal), and `recovery` at start
-//! * with whom: `launch` (programs and units), `bus` (systemd, logind), `work` (threads), `admin_calls`
+//! * with whom: `launch` (programs and units), `bus` (systemd, logind), `work` (threads), `rate`, `admin_calls`
 
 mod order_keys;
 mod policy;
@@ -37,6 +37,7 @@ mod due;
 mod ending;
 mod launch;
 mod logins;
+mod rate;
 mod recovery;
 mod serve;
 mod session_calls;

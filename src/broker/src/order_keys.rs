@@ -24,7 +24,7 @@ impl Broker {
                 let event = Self::event_now(Code::KeySetRefused)
                     .with("reason_code", refusal.code.as_str())
                     .with("reason", refusal.detail.as_str());
-                self.event(event, None);
+                self.bounded_event(event, None);
                 Err(refusal)
             }
         }

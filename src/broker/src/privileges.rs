@@ -11,6 +11,7 @@ use serde::Deserialize;
 use sys::process::{Identity, Spawn};
 
 use crate::bus::Seen;
+use crate::rate::Rate;
 
 const JOURNALCTL: &str = "/usr/bin/journalctl";
 
@@ -73,37 +74,6 @@ pub(crate) fn watch(reader: &Identity, tell: impl Fn(Seen) -> bool) {
     }
 }
 
-/// How many events this minute had.
-struct Rate {
-    since: Duration,
-    told: u32,
-    more: u32,
-}
-
-impl Rate {
-    fn new() -> Self {
-        Self {
-            since: sys::clock::boottime(),
-            told: 0,
-            more: 0,
-        }
-    }
-
-    /// Whether one more may be told now; with how many were not before it.
-    fn take(&mut self) -> Option<u32> {
-        let now = sys::clock::boottime();
-        if now >= self.since + Duration::from_secs(60) {
-            (self.since, self.told) = (now, 0);
-        }
-        if self.told == A_MINUTE {
-            self.more += 1;
-            return None;
-        }
-        self.told += 1;
-        Some(std::mem::take(&mut self.more))
-    }
-}
-
 /// The identity to read with: this user, in the journal's group.
 pub(crate) fn reader(user: &str) -> Option<Identity> {
     let user = sys::account::by_name(user).ok()??;
@@ -138,7 +108,7 @@ fn follow(reader: &Identity, host: &str, tell: &impl Fn(Seen) -> bool) -> Result
 
 fn tell_lines(pipe: std::fs::File, host: &str, tell: &impl Fn(Seen) -> bool) -> Result<(), String> {
     let mut lines = BufReader::new(pipe);
-    let (mut line, mut rate) = (Vec::new(), Rate::new());
+    let (mut line, mut rate) = (Vec::new(), Rate::new(A_MINUTE));
     let began = sys::clock::unix_ms();
     while next_line(&mut lines, &mut line).map_err(|error| error.to_string())? {
         let Some(taken) = read(&line, host, began) else {
@@ -239,15 +209,6 @@ mod tests {
             read(&line("/usr/bin/su", su), "m", 5000),
             taken("(uid=1000)", "robot01", "su-l")
         );
-    }
-
-    #[test]
-    fn a_flood_is_counted_and_not_told() {
-        let mut rate = Rate::new();
-        let told = (0..100).filter(|_| rate.take().is_some()).count();
-        assert_eq!((told, rate.more), (A_MINUTE as usize, 80));
-        rate.since -= Duration::from_secs(60);
-        assert_eq!(rate.take(), Some(80));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::fences::Fences;
 use crate::generation::Generation;
 use crate::keys::{KeyError, Keys};
 use crate::policy::{BackendChoice, Policy, PolicyError};
+use crate::rate::Rate;
 use crate::record::{RecordError, Records};
 use crate::store::Store;
 use crate::tenants::LastTenants;
@@ -171,6 +172,7 @@ fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartErr
         attempts: BTreeMap::new(),
         quarantined: BTreeMap::new(),
         agent: None,
+        refusals: Rate::new(crate::agent_calls::REFUSALS_A_MINUTE),
         sessions: vec![],
         watched: vec![],
         recovering: BTreeMap::new(),
@@ -374,12 +376,10 @@ impl Broker {
 
     fn drop_agent(&mut self, reason: &str) {
         self.agent = None;
-        self.event(
-            Self::event_now(Code::MessageMalformed)
-                .with("socket", "broker.sock")
-                .with("reason", reason),
-            None,
-        );
+        let event = Self::event_now(Code::MessageMalformed)
+            .with("socket", "broker.sock")
+            .with("reason", reason);
+        self.bounded_event(event, None);
     }
 
     /// Reads one message of a session; `false` when there is nothing more to read.

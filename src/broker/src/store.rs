@@ -182,7 +182,10 @@ impl Store {
             .map_err(|error| failed(&error))?;
         let (mut hash, mut total, mut buffer) = (Sha256::new(), 0_u64, vec![0; 256 * 1024]);
         loop {
-            let count = from.read(&mut buffer).map_err(|error| failed(&error))?;
+            let count = from.read(&mut buffer).map_err(|error| {
+                let detail = format!("the package can't be read: {error}");
+                Refusal::new("PACKAGE_UNREADABLE", detail)
+            })?;
             if count == 0 {
                 break;
             }
