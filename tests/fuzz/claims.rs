@@ -114,14 +114,14 @@ pub(crate) fn policy(bytes: &[u8]) {
 /// The host that orders of the corpus are for.
 pub(crate) struct Host {
     /// Signs them.
-    pub key: SigningKey,
+    pub(crate) key: SigningKey,
     keys: BTreeMap<KeyId, VerifyingKey>,
     /// This host.
-    pub agent: AgentId,
+    pub(crate) agent: AgentId,
     /// The reservation.
-    pub attempt: AttemptRef,
+    pub(crate) attempt: AttemptRef,
     /// Its challenge.
-    pub challenge: Challenge,
+    pub(crate) challenge: Challenge,
 }
 
 /// The clock of that host, milliseconds since 1970.
