@@ -19,6 +19,19 @@ pub fn boottime() -> Duration {
     Duration::from(now)
 }
 
+/// Time that the machine was awake since it started (`CLOCK_MONOTONIC`).
+///
+/// What a process did not do while the machine slept is not held against it.
+///
+/// # Panics
+///
+/// Never on Linux: every kernel has the clock.
+#[must_use]
+pub fn awake() -> Duration {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("CLOCK_MONOTONIC exists");
+    Duration::from(now)
+}
+
 /// Milliseconds since 1970-01-01 UTC; 0 on a machine whose clock stands before that.
 #[must_use]
 pub fn unix_ms() -> u64 {
@@ -36,6 +49,12 @@ mod tests {
     fn boottime_never_runs_backwards() {
         let first = boottime();
         assert!(boottime() >= first);
+    }
+
+    #[test]
+    fn a_machine_is_not_awake_longer_than_it_runs() {
+        let awake = awake();
+        assert!(awake <= boottime());
     }
 
     #[test]

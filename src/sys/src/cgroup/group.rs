@@ -266,7 +266,7 @@ fn folders_in(path: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(folders)
 }
 
-fn read_again(file: &mut File) -> io::Result<String> {
+pub(super) fn read_again(file: &mut File) -> io::Result<String> {
     let mut text = String::new();
     file.rewind()?;
     file.read_to_string(&mut text)?;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Error, Group};
+use super::{Disk, Error, Group};
 
 /// A bound, with its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,15 @@ pub enum Limit {
     },
     /// Share of processor time against other groups, 1 to 10000, usually 100 (`cpu.weight`).
     CpuWeight(u64),
+    /// Share of the disks against other groups, 1 to 10000, usually 100 (`io.weight`).
+    IoWeight(u64),
+    /// Bytes read and bytes written in a second (`io.max`).
+    IoBytes {
+        /// A whole disk.
+        disk: Disk,
+        /// Each way.
+        per_second: u64,
+    },
     /// Groups that can be made below this one (`cgroup.max.descendants`).
     Descendants(u64),
 }
@@ -40,6 +49,8 @@ impl Limit {
             Self::Processes(_) => "pids.max",
             Self::Cpu { .. } => "cpu.max",
             Self::CpuWeight(_) => "cpu.weight",
+            Self::IoWeight(_) => "io.weight",
+            Self::IoBytes { .. } => "io.max",
             Self::Descendants(_) => "cgroup.max.descendants",
         }
     }
@@ -53,6 +64,42 @@ impl Limit {
             | Self::Descendants(value) => value.to_string(),
             Self::KillTogether(together) => u8::from(together).to_string(),
             Self::Cpu { quota, period } => format!("{quota} {period}"),
+            Self::IoWeight(weight) => format!("default {weight}"),
+            Self::IoBytes { disk, per_second } => {
+                format!("{disk} rbps={per_second} wbps={per_second}")
+            }
+        }
+    }
+
+    /// Whether the file's text says that the group is bounded so, or tighter.
+    fn is_in(self, text: &str) -> bool {
+        let most =
+            |text: &str, wanted: u64| text.trim().parse().is_ok_and(|own: u64| own <= wanted);
+        match self {
+            Self::Memory(value)
+            | Self::Swap(value)
+            | Self::Processes(value)
+            | Self::CpuWeight(value)
+            | Self::Descendants(value) => most(text, value),
+            Self::KillTogether(together) => text.trim() == u8::from(together).to_string(),
+            Self::Cpu { quota, period } => {
+                let mut parts = text.split_ascii_whitespace().map(str::parse::<u64>);
+                // Compared as shares: who wrote it may have chosen another period.
+                matches!((parts.next(), parts.next()), (Some(Ok(own)), Some(Ok(each)))
+                    if u128::from(own) * u128::from(period) <= u128::from(quota) * u128::from(each))
+            }
+            Self::IoWeight(weight) => {
+                value_of(text, "default").is_some_and(|own| most(own, weight))
+            }
+            Self::IoBytes { disk, per_second } => {
+                let line = value_of(text, &disk.to_string()).unwrap_or_default();
+                ["rbps=", "wbps="].into_iter().all(|key| {
+                    let found = line
+                        .split_ascii_whitespace()
+                        .find_map(|part| part.strip_prefix(key));
+                    found.is_some_and(|own| most(own, per_second))
+                })
+            }
         }
     }
 }
@@ -97,6 +144,32 @@ impl Group {
         }
     }
 
+    /// Those of these limits that are not in force in this group, whoever set them.
+    #[must_use]
+    pub fn not_in_force(&self, limits: &[Limit]) -> Vec<NotApplied> {
+        let missing = |limit: &Limit| match self.read(limit.file()) {
+            Ok(text) if limit.is_in(&text) => None,
+            Ok(text) => {
+                let reason = io::Error::other(format!("{} is {:?}", limit.file(), text.trim()));
+                Some(NotApplied {
+                    limit: *limit,
+                    reason: Some(reason),
+                })
+            }
+            Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Some(NotApplied {
+                    limit: *limit,
+                    reason: None,
+                })
+            }
+            Err(error) => Some(NotApplied {
+                limit: *limit,
+                reason: Some(io::Error::other(error)),
+            }),
+        };
+        limits.iter().filter_map(missing).collect()
+    }
+
     /// The controllers that this group may hand on.
     ///
     /// # Errors
@@ -125,20 +198,6 @@ impl Group {
         }
         Ok(())
     }
-
-    /// How many processes of this group and those below the kernel has killed for want of
-    /// memory; none without the memory controller.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Read`].
-    pub fn killed_for_memory(&self) -> Result<Option<u64>, Error> {
-        match self.read("memory.events") {
-            Ok(text) => Ok(value_of(&text, "oom_kill").and_then(|value| value.parse().ok())),
-            Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
 }
 
 /// The value in a file of lines `key value`.
@@ -164,6 +223,74 @@ mod tests {
         );
         assert_eq!(Limit::KillTogether(true).value(), "1");
         assert_eq!(Limit::Memory(1 << 30).value(), "1073741824");
+    }
+
+    #[test]
+    fn a_bound_is_in_force_when_the_kernel_s_is_as_tight() {
+        let disk = Disk {
+            major: 8,
+            minor: 16,
+        };
+        let cases = [
+            (Limit::Memory(4096), "4096\n", true),
+            (Limit::Memory(4097), "4096\n", true),
+            (Limit::Memory(4096), "8192\n", false),
+            (Limit::Memory(4096), "max\n", false),
+            (Limit::Swap(0), "0\n", true),
+            (
+                Limit::Cpu {
+                    quota: 50_000,
+                    period: 100_000,
+                },
+                "50000 100000\n",
+                true,
+            ),
+            (
+                Limit::Cpu {
+                    quota: 50_000,
+                    period: 100_000,
+                },
+                "5000 10000\n",
+                true,
+            ),
+            (
+                Limit::Cpu {
+                    quota: 50_000,
+                    period: 100_000,
+                },
+                "max 100000\n",
+                false,
+            ),
+            (Limit::KillTogether(true), "0\n", false),
+            (Limit::IoWeight(100), "default 100\n8:16 50\n", true),
+            (
+                Limit::IoBytes {
+                    disk,
+                    per_second: 9,
+                },
+                "8:1 rbps=9 wbps=9\n8:16 rbps=9 wbps=9 riops=max wiops=max\n",
+                true,
+            ),
+            (
+                Limit::IoBytes {
+                    disk,
+                    per_second: 9,
+                },
+                "8:16 rbps=9 wbps=max riops=max wiops=max\n",
+                false,
+            ),
+            (
+                Limit::IoBytes {
+                    disk,
+                    per_second: 9,
+                },
+                "",
+                false,
+            ),
+        ];
+        for (limit, text, wanted) in cases {
+            assert_eq!(limit.is_in(text), wanted, "{limit:?} in {text:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Bounds on what one process may use (setrlimit(2)).
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::Error;
 
@@ -40,6 +41,31 @@ impl Limit {
                 ("the real-time priority", Resource::RLIMIT_RTPRIO, value)
             }
         }
+    }
+}
+
+/// Bounds the calling process and everything that it starts: as given, or as tightly as it is bounded
+/// already where it may not raise that (a container without `CAP_SYS_RESOURCE`).
+///
+/// # Errors
+///
+/// [`Error::SetLimit`].
+pub fn limit_to_at_most(limit: Limit) -> Result<(), Error> {
+    match set_limit(limit) {
+        Err(Error::SetLimit {
+            source: Errno::EPERM,
+            limit: what,
+            value,
+        }) => {
+            let (_, resource, _) = limit.parts();
+            let tighter = getrlimit(resource).and_then(|(_, hard)| setrlimit(resource, hard, hard));
+            tighter.map_err(|source| Error::SetLimit {
+                limit: what,
+                value,
+                source,
+            })
+        }
+        outcome => outcome,
     }
 }
 

@@ -32,7 +32,7 @@ pub use exec::{ExecWatch, Launch, Program, exec_report};
 pub use fds::{close_fds_except, close_on_exec_from, take_inherited};
 pub use fork::{Fork, Namespaces, fork, is_single_threaded};
 pub use identity::{Identity, become_user, become_user_for_good};
-pub use limits::{Limit, set_limit};
+pub use limits::{Limit, limit_to_at_most, set_limit};
 pub use namespaces::join_namespaces;
 pub use pidfd::{Delivery, Process};
 pub use spawn::Spawn;
