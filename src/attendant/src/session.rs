@@ -100,6 +100,7 @@ fn descriptors(message: &ToAttendant) -> usize {
         ToAttendant::Running
         | ToAttendant::FailureScreenshot
         | ToAttendant::SecretRefused { .. }
+        | ToAttendant::LastHeard
         | ToAttendant::Finish
         | ToAttendant::Leave => 0,
     }

@@ -1,6 +1,6 @@
 //! The one owner of the broker's state, and how it tells others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub(crate) struct Broker {
     pub(crate) agent_id: Option<AgentId>,
     pub(crate) agent_uid: u32,
     pub(crate) attempts: BTreeMap<AttemptRef, Attempt>,
+    /// Limits that this host can't enforce, as far as somebody was told.
+    pub(crate) told_not_enforced: BTreeSet<String>,
     /// Slots out of use, with the attempt that made them so.
     pub(crate) quarantined: BTreeMap<String, (AttemptRef, Refusal)>,
     pub(crate) agent: Option<Seqpacket>,

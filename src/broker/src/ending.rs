@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use events::{Code, Event};
-use order::{AttemptRef, JobResult, Outcome, SessionSummary, WipeMethod, WipeReport};
+use order::{AttemptRef, EndedBy, JobResult, Outcome, SessionSummary, WipeMethod, WipeReport};
 use privsep::Refusal;
 use privsep::broker::Reply;
 use privsep::session::{Report, Swept};
@@ -94,6 +94,7 @@ impl Broker {
             order_sha256: held.bound.as_ref().map(|bound| bound.order_sha256),
             package: held.bound.as_ref().map(|bound| bound.package),
             outcome: report.outcome,
+            ended_by: EndedBy::of(&code, &detail, report.exit_code, report.signal),
             code,
             detail,
             exit_code: report.exit_code,
@@ -109,7 +110,9 @@ impl Broker {
             lane_last_seq: report.lane_last_seq,
             processes_killed: report.processes_killed,
             wipe: report.wipe.clone(),
-            remarks: remarks(held),
+            usage: report.usage,
+            not_enforced: report.not_enforced.clone(),
+            remarks: remarks(held, report),
         }
     }
 
@@ -155,6 +158,7 @@ impl Broker {
                 .with("reason", refusal.detail.as_str());
         }
         self.event(event, Some(attempt));
+        self.limit_events(attempt, report);
         if let Some(event) = refusal.and_then(reason_event) {
             self.event(event.with("account", account), Some(attempt));
         }
@@ -324,11 +328,12 @@ impl Broker {
     }
 }
 
-fn remarks(held: &Attempt) -> Vec<String> {
+fn remarks(held: &Attempt, report: &Report) -> Vec<String> {
     let company = held.bound.as_ref().is_some_and(|bound| bound.people);
+    let company = company.then(|| crate::logins::REMARK.to_owned());
     company
-        .then(|| crate::logins::REMARK.to_owned())
         .into_iter()
+        .chain(crate::limits::remark(report))
         .collect()
 }
 
@@ -383,7 +388,7 @@ fn reason_event(refusal: &Refusal) -> Option<Event> {
     )
 }
 
-fn empty(outcome: Outcome) -> Report {
+pub(crate) fn empty(outcome: Outcome) -> Report {
     Report {
         outcome,
         refusal: None,
@@ -398,6 +403,8 @@ fn empty(outcome: Outcome) -> Report {
         lane_epoch: String::new(),
         lane_last_seq: 0,
         processes_killed: 0,
+        usage: None,
+        not_enforced: vec![],
         wipe: None,
     }
 }

@@ -9,7 +9,7 @@
 //! * what is allowed: `policy`, `trust`, `order_keys`, `keys`, `generation`, `attempts` (the table of requests × stages)
 //! * what is kept: `record` (slots, results, started attempts), `fences`, `tenants` (whose slots), `outbox` (events), `store` (packages; `tidying` removes)
 //! * what happens: `serve` (the loop), `agent_calls` → `starting` → `session_calls` → `ending`,
-//!   `closing` (users), `due` (deadlines), `logins` (people on the host; `privileges` follows
+//!   `closing` (users), `limits` (that were reached), `due` (deadlines), `logins` (people on the host; `privileges` follows
 //!   the journal), and `recovery` at start
 //! * with whom: `launch` (programs and units), `bus` (systemd, logind), `work` (threads), `rate`, `admin_calls`
 
@@ -36,6 +36,7 @@ mod closing;
 mod due;
 mod ending;
 mod launch;
+mod limits;
 mod logins;
 mod rate;
 mod recovery;

@@ -1,10 +1,11 @@
 //! The loop: waits for whoever speaks or ends next, and acts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use events::Code;
+use privsep::session::ToSession;
 use privsep::{MAX_PACKET, Refusal, decode};
 use sys::beneath::{Dir, Mounts};
 use sys::fdpass::{Listener, Seqpacket};
@@ -170,6 +171,7 @@ fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartErr
             .map(|trust| trust.agent),
         agent_uid,
         attempts: BTreeMap::new(),
+        told_not_enforced: BTreeSet::new(),
         quarantined: BTreeMap::new(),
         agent: None,
         refusals: Rate::new(crate::agent_calls::REFUSALS_A_MINUTE),
@@ -421,6 +423,10 @@ impl Broker {
                     number,
                     leftovers,
                 } => self.user_closed(&account, number, leftovers),
+                Done::UserBound { attempt, outcome } => {
+                    let problem = outcome.err();
+                    self.tell_session(&attempt, &ToSession::Limited { problem }, None);
+                }
                 Done::UnitStarted { about, outcome } => self.unit_started(about, outcome),
                 Done::StraysKilled { outcome } => self.strays_killed(outcome),
                 Done::Seen(seen) => self.seen(seen),

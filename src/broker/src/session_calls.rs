@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use events::Code;
 use order::{AttemptRef, Phase, PhaseAt};
 use privsep::broker::Notice;
-use privsep::session::{FromSession, NoticeKind, Spec, Swept, Teardown, ToSession};
+use privsep::session::{FromSession, NoticeKind, Resources, Spec, Swept, Teardown, ToSession};
 use privsep::{Refusal, encode};
 use sys::process::{Process, start_time};
 
@@ -16,6 +16,7 @@ use crate::broker::{Broker, Watch, Watched, Who};
 use crate::launch::systemd_runs;
 use crate::record::{RecordError, SessionProcess, SlotRecord};
 use crate::starting::account;
+use crate::work::Job;
 
 impl Broker {
     /// One message of the peer at this place in the list. `Err` ends its connection.
@@ -37,6 +38,9 @@ impl Broker {
                 Ok(())
             }
             (Who::Session(attempt), FromSession::PasswordWanted) => self.want_password(attempt),
+            (Who::Session(attempt), FromSession::LimitsWanted(wanted)) => {
+                self.bound_user(attempt, wanted)
+            }
             (Who::Session(attempt), FromSession::CloseUser) => self.close_user_of(&attempt),
             (Who::Session(attempt), FromSession::Report(report)) => {
                 if self.record_report(attempt, *report) {
@@ -116,6 +120,17 @@ impl Broker {
             }
             _ => Err(unexpected()),
         }
+    }
+
+    /// The session waits for the answer before anything of its bot runs.
+    fn bound_user(&mut self, attempt: AttemptRef, wanted: Resources) -> Result<(), Refusal> {
+        let uid = account(&self.account_of(&attempt), 1000)?.uid;
+        self.workers.give(Job::BoundUser {
+            attempt,
+            uid,
+            wanted: Box::new(wanted),
+        });
+        Ok(())
     }
 
     fn say_recorded(&self, at: usize) -> Result<(), Refusal> {

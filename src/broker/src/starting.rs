@@ -16,7 +16,7 @@ use crate::agent_calls::{nanos, wall_ms};
 use crate::attempts::{Bound, Stage, Started};
 use crate::broker::Broker;
 use crate::launch::systemd_runs;
-use crate::policy::{NetworkProfile, OnLoss, permit_order};
+use crate::policy::{NetworkProfile, OnLoss, permit_order, permitted, resources};
 use crate::record::{RecordError, SlotRecord};
 use crate::store::{Ready, Wanted};
 use crate::trust::{NoKey, Trust};
@@ -256,7 +256,14 @@ impl Broker {
             session_ms: order.limits.session_ms,
             run_ms: order.limits.run_ms,
             stop_grace_ms: order.limits.stop_grace_ms,
+            idle_ms: permitted(
+                order.limits.idle_ms,
+                self.policy.limits.idle_minutes * 60_000,
+            ),
             volume_bytes: order.limits.volume_bytes,
+            volume_files: order.limits.volume_files,
+            open_files: order.limits.open_files,
+            resources: resources(&self.policy, &order.limits),
             log_bytes: order.limits.log_bytes,
             artifact_bytes: order.limits.artifact_bytes,
             secrets: order.secrets.clone(),

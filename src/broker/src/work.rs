@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use order::AttemptRef;
 use privsep::Refusal;
+use privsep::session::Resources;
 use sys::poll::Event;
 use sys::process::Identity;
 
@@ -31,6 +32,12 @@ pub(crate) enum Job {
     StartUnit { unit: String, about: Unit },
     /// Kill the units of sessions that are none of these.
     KillStrays { known: Vec<String> },
+    /// Have systemd bound what an account's processes may use together.
+    BoundUser {
+        attempt: AttemptRef,
+        uid: u32,
+        wanted: Box<Resources>,
+    },
     /// Have logind and systemd close an account's user and prove it.
     CloseUser {
         uid: u32,
@@ -65,6 +72,10 @@ pub(crate) enum Done {
     },
     UnitStarted {
         about: Unit,
+        outcome: Result<(), Refusal>,
+    },
+    UserBound {
+        attempt: AttemptRef,
         outcome: Result<(), Refusal>,
     },
     UserClosed {
@@ -108,7 +119,8 @@ impl Workers {
     pub(crate) fn give(&self, job: Job) {
         let to = match job {
             Job::TakeIn { .. } | Job::Remove { .. } | Job::Survey { .. } => &self.packages,
-            Job::StartUnit { .. } | Job::KillStrays { .. } => &self.units,
+            // In one line with the teardowns: none overtakes a bound that is still being set.
+            Job::StartUnit { .. } | Job::BoundUser { .. } | Job::KillStrays { .. } => &self.units,
             // A user whose units hang must not hold up its neighbours: a thread each, one per slot.
             Job::CloseUser { .. } => &worker(self.give_back.clone(), Arc::clone(&self.bell)),
         };
@@ -193,6 +205,14 @@ fn carry_out(job: Job, bus: &mut Bus) -> Done {
         }
         Job::KillStrays { known } => Done::StraysKilled {
             outcome: bus.kill_strays(&known),
+        },
+        Job::BoundUser {
+            attempt,
+            uid,
+            wanted,
+        } => Done::UserBound {
+            attempt,
+            outcome: bus.bound_user(uid, &wanted),
         },
         Job::CloseUser {
             uid,

@@ -203,6 +203,12 @@ catalogue! {
     PackageRemoved = 100220, Info, 0x7eddae3c7154488c87359df48bc347ea,
         "package {package} was removed from the store: {reason}",
         "Its space was needed, nobody used it for long, or its publisher was revoked. It is fetched again when a job needs it and may have it.";
+    LimitReached = 100230, Warning, 0x3bab478977734c459bf096bf04719a6d,
+        "the job came to a limit of its order ({limit}): {reason}",
+        "The bot needs more than the order gives it, or runs wild. Look at its output; if it is in order, submit it with a higher limit, as far as the host's policy goes.";
+    LimitsNotEnforced = 100231, Warning, 0xcef271c01a9e40dab4e68fe2164394ca,
+        "limits of jobs are not enforced by this host ({limits}): {reason}",
+        "Jobs run without them. Have the kernel offer the controllers of cgroup version 2 (memory, pids, cpu, io) to the group that the jobs are in.";
     // 1003xx: the wipe.
     Wiped = 100301, Info, 0x663030d0050d4fbe85233f536015c9d2,
         "the job was wiped ({method}): {files} files, {bytes} bytes, nothing left",

@@ -9,6 +9,7 @@
 //! No I/O here: keys and bytes come in, decisions come out.
 
 mod body;
+mod ended;
 mod envelope;
 mod ids;
 mod key_set;
@@ -22,6 +23,7 @@ pub use body::{
     Area, Display, DisplayKind, Lease, Masks, Order, PictureFormat, Profiles, Screenshots,
     WindowMask,
 };
+pub use ended::{EndedBy, Ender, Unenforced, Usage};
 pub use envelope::{KeyId, MAX_BODY, MAX_RESULT, Purpose, Signed, SigningKey, VerifyingKey};
 pub use ids::{AgentId, Attempt, AttemptRef, JobId, LeaseId, NIL, Sha256Hex};
 pub use key_set::{KeySet, KeySetError, MOST_KEYS, OrderKey};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ended::{EndedBy, Unenforced, Usage};
 use crate::ids::{AgentId, AttemptRef, LeaseId, Sha256Hex};
 use crate::outcome::{Outcome, Phase};
 
@@ -25,6 +26,8 @@ pub struct JobResult {
     pub code: String,
     /// One sentence for a person, empty when there is nothing to say.
     pub detail: String,
+    /// Who or what ended it.
+    pub ended_by: EndedBy,
     /// The bot's exit code; absent when it died by a signal or never ran.
     pub exit_code: Option<i32>,
     /// The signal that killed the bot.
@@ -52,8 +55,13 @@ pub struct JobResult {
     pub processes_killed: u32,
     /// What the wipe did and found; absent when there was no volume.
     pub wipe: Option<WipeReport>,
+    /// What the job used; absent when it was never started or nobody could count.
+    pub usage: Option<Usage>,
+    /// Limits of the order that this host could not enforce.
+    pub not_enforced: Vec<Unenforced>,
     /// What somebody who reads this should know: `PEOPLE_LOGGED_IN` when a person was logged in on the
-    /// host meanwhile and its policy marks that.
+    /// host meanwhile and its policy marks that; `LIMIT_PROCESSES` when the job asked for more processes
+    /// than it may have, with how often.
     pub remarks: Vec<String>,
 }
 

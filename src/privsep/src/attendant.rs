@@ -56,6 +56,8 @@ pub enum ToAttendant {
         /// Why.
         refusal: Refusal,
     },
+    /// When did the bot last print or call? Answer: [`FromAttendant::LastHeard`].
+    LastHeard,
     /// All processes of the job are gone: read what is left in the pipes, end the lane, sync it.
     /// Answer: [`FromAttendant::Finished`].
     Finish,
@@ -115,6 +117,11 @@ pub enum FromAttendant {
     LookedOn {
         /// Began.
         began: bool,
+    },
+    /// When the bot printed or called last; now, while it waits for something of ours.
+    LastHeard {
+        /// CLOCK_BOOTTIME, nanoseconds.
+        boottime_ns: u64,
     },
     /// The lane is ended and synced.
     Finished(Totals),

@@ -2,7 +2,8 @@
 //! broker started (or its unit's main process).
 
 use order::{
-    ArtifactTotal, AttemptRef, LogTotals, Outcome, PhaseAt, SecretUse, SessionSummary, WipeReport,
+    ArtifactTotal, AttemptRef, LogTotals, Outcome, PhaseAt, SecretUse, SessionSummary, Unenforced,
+    Usage, WipeReport,
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,9 @@ pub enum FromSession {
     /// The account's password ([`Spec::account_secret`]) is wanted. Answer: [`ToSession::Secret`] or
     /// [`ToSession::SecretRefused`] with its name.
     PasswordWanted,
+    /// The account's session is open: have systemd bound its slice so, before the bot's first
+    /// instruction. Answer: [`ToSession::Limited`].
+    LimitsWanted(Resources),
     /// All processes are gone as far as the session can tell: have logind close the account's
     /// user and prove it. Answer: [`ToSession::UserClosed`].
     CloseUser,
@@ -85,6 +89,11 @@ pub enum ToSession {
         name: String,
         /// Why.
         refusal: Refusal,
+    },
+    /// To [`FromSession::LimitsWanted`].
+    Limited {
+        /// Why the slice could not be bounded.
+        problem: Option<Refusal>,
     },
     /// To [`FromSession::CloseUser`]: nothing is left when the account's user is proven gone.
     UserClosed {
@@ -157,8 +166,16 @@ pub struct Spec {
     pub run_ms: u64,
     /// From SIGTERM to the kill, milliseconds.
     pub stop_grace_ms: u64,
+    /// The bot is stopped when it did nothing for so long, milliseconds; 0 = it may.
+    pub idle_ms: u64,
     /// Size of the scratch volume.
     pub volume_bytes: u64,
+    /// Files, directories and links on it.
+    pub volume_files: u64,
+    /// Open files of each process.
+    pub open_files: u64,
+    /// What all processes of the job may use together.
+    pub resources: Resources,
     /// Output that is kept.
     pub log_bytes: u64,
     /// All artifacts together.
@@ -175,6 +192,25 @@ pub struct Spec {
     pub stop_at_lease_end: bool,
     /// The bot may use the host's network; otherwise it has loopback only.
     pub host_network: bool,
+}
+
+/// What all processes of a job may use together: bounds of its control group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Memory, bytes. Swap is never used.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub processes: u64,
+    /// Percent of one processor; absent = no quota.
+    pub cpu_percent: Option<u64>,
+    /// Share of processor time, 1 to 10000.
+    pub cpu_weight: u64,
+    /// Share of the disks, 1 to 10000.
+    pub io_weight: u64,
+    /// Bytes read and bytes written in a second, for each disk; absent = unbounded.
+    pub io_bytes_per_second: Option<u64>,
+    /// Directories of the host on the disks that this is about.
+    pub io_paths: Vec<String>,
 }
 
 /// What a teardown needs: it undoes whatever a session may have left, without its help.
@@ -280,6 +316,10 @@ pub struct Report {
     pub lane_last_seq: u64,
     /// Processes killed after the bot's own end.
     pub processes_killed: u32,
+    /// What the job used.
+    pub usage: Option<Usage>,
+    /// Limits of the order that were not in force.
+    pub not_enforced: Vec<Unenforced>,
     /// The wipe.
     pub wipe: Option<WipeReport>,
 }

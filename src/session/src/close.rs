@@ -36,6 +36,8 @@ pub(crate) const STOPPING: Duration = Duration::from_secs(20);
 pub(crate) fn close(monitor: &mut Monitor, opened: Opened, outcome: Result<(), Refusal>) -> Report {
     monitor.begin_closing();
     monitor.pulse.beat_now();
+    // While the session's scope is there: it counts what its processes did not get.
+    monitor.count_usage();
     picture_failure(monitor, &opened, &outcome);
     let mut swept = Swept::default();
     end_processes(monitor, &mut swept);
@@ -103,6 +105,7 @@ fn end_processes(monitor: &mut Monitor, swept: &mut Swept) {
         // Nothing of ours ever ran as this account: who is there is refused, not killed.
         return;
     }
+    monitor.count_usage();
     let spec = &monitor.spec;
     let killed = match monitor.group.take() {
         Some(group) => group.kill_and_wait(KILL).and_then(|()| group.remove()),
@@ -280,6 +283,9 @@ fn close_session(
     }
     let mut gone = swept.leftovers.is_empty();
     if monitor.spec.backend == Backend::Logind {
+        monitor.await_limits();
+        // Before systemd stops the slice: what it loads anew then knows nothing of them.
+        group::forget_settings(monitor.spec.account.uid, &mut swept.leftovers);
         let leftovers = close_user(monitor);
         gone &= leftovers.is_empty();
         swept.leftovers.extend(leftovers);
@@ -347,7 +353,7 @@ fn wipe(
     volume: Option<crate::volume::Volume>,
     swept: Swept,
 ) -> Option<WipeReport> {
-    let report = match volume {
+    let mut report = match volume {
         Some(volume) => volume.release(swept),
         None if swept.leftovers.is_empty() => return None,
         // No volume, but something of the account is left: the slot must not be used.
@@ -361,6 +367,9 @@ fn wipe(
             leftovers: swept.leftovers,
         },
     };
+    if report.swap == "possible" && monitor.bounds.swap_excluded {
+        report.swap = "excluded".to_owned();
+    }
     if report.complete {
         monitor.step(Phase::Wiped);
     }

@@ -1,5 +1,6 @@
 //! The cgroup that holds a job: the account's slice where logind runs, a group of our own elsewhere.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use order::AttemptRef;
@@ -27,6 +28,26 @@ pub(crate) fn make(attempt: &AttemptRef) -> Result<Option<Group>, Error> {
 /// The slice of an account, while it exists.
 pub(crate) fn slice(uid: u32) -> Option<Group> {
     Group::at(&format!("user.slice/user-{uid}.slice")).ok()
+}
+
+/// Where systemd keeps what was set for the slice of an account until the next start of the host.
+fn settings(uid: u32) -> PathBuf {
+    format!("/run/systemd/system.control/user-{uid}.slice.d").into()
+}
+
+/// Removes them: they would bound the account's next job.
+pub(crate) fn forget_settings(uid: u32, leftovers: &mut Vec<String>) {
+    let Some(place) = has_settings(uid) else {
+        return;
+    };
+    if let Err(error) = sys::beneath::remove_tree(&place) {
+        leftovers.push(format!("{}: {}", place.display(), crate::text(&error)));
+    }
+}
+
+/// Whether there are any.
+pub(crate) fn has_settings(uid: u32) -> Option<PathBuf> {
+    Some(settings(uid)).filter(|place| place.exists())
 }
 
 /// The group that an attempt may have left, while it exists.

@@ -13,6 +13,7 @@
 //! * `monitor`: the one place that waits; what to do about whoever speaks or dies meanwhile
 //! * `volume`, `attendant`, `given`, `leader`, `init`, `collect`: what a job is made of; `account` and
 //!   `opened`: whether it may have a session, and whether it got one
+//! * `limits`: what its processes may use together, and what they used
 //! * `sweep`, `teardown`: what is left outside the volume, and the end of a job whose monitor died
 
 mod account;
@@ -28,6 +29,7 @@ mod leader;
 mod opened;
 
 mod group;
+mod limits;
 mod log_ins;
 mod sweep;
 mod teardown;

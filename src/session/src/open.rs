@@ -39,6 +39,7 @@ pub(crate) fn open(
     opened.volume = Some(Volume::mount(
         &spec.attempt,
         spec.volume_bytes,
+        spec.volume_files,
         &spec.account,
     )?);
     monitor.step(Phase::VolumeReady);
@@ -72,6 +73,7 @@ pub(crate) fn open(
     opened.session_id = Some(session_open(monitor)?);
     monitor.step(Phase::SessionOpen);
     init_ready(monitor)?;
+    crate::limits::bound_slice(monitor)?;
     if let Some(volume) = &mut opened.volume {
         volume.count_as_own();
     }
@@ -168,6 +170,7 @@ fn start_leader(
     let failed = |error: &dyn std::error::Error| crate::refusal("SESSION_NOT_OPENED", error);
     if monitor.spec.backend == Backend::Pam {
         monitor.group = group::make(&monitor.spec.attempt).map_err(|error| failed(&error))?;
+        monitor.bounds = crate::limits::bound_own(monitor.group.as_ref(), &monitor.spec.resources);
     }
     let (socket, theirs) = Seqpacket::pair().map_err(|error| failed(&error))?;
     let group = monitor.group.as_ref().map(|group| group.as_fd());
@@ -278,6 +281,7 @@ fn start_bot(monitor: &mut Monitor) -> Result<(), Refusal> {
     })?;
     monitor.running = true;
     monitor.deadlines.start_run(monitor.spec.run_ms);
+    monitor.watch_idleness();
     monitor.tell_attendant(&ToAttendant::Running, None);
     Ok(())
 }
@@ -294,7 +298,7 @@ pub(crate) fn tell_init(monitor: &Monitor, message: &ToInit) -> Result<(), Refus
 
 /// Waits for one step of opening: for what it brings, a refusal of leader or init, a death, an
 /// end that was asked for, or the time.
-fn await_step<T>(
+pub(crate) fn await_step<T>(
     monitor: &mut Monitor,
     limit: Duration,
     code: &str,

@@ -24,8 +24,11 @@ pub(crate) fn report(
     wipe: Option<WipeReport>,
 ) -> Report {
     let end = monitor.end.take();
+    let by_kernel = monitor.ended_by_kernel(&outcome, exited);
     let (outcome, refusal) = match (end, outcome) {
         (Some(end), _) => (end.outcome, Some(end.refusal)),
+        (None, _) if by_kernel.is_some() && monitor.running => (Outcome::Failed, by_kernel),
+        (None, _) if by_kernel.is_some() => (Outcome::NotStarted, by_kernel),
         (None, Err(refusal)) if monitor.running => (Outcome::Interrupted, Some(refusal)),
         (None, Err(refusal)) => (Outcome::NotStarted, Some(refusal)),
         (None, Ok(())) if exited.code == Some(0) => (Outcome::Succeeded, None),
@@ -46,6 +49,8 @@ pub(crate) fn report(
         lane_epoch: monitor.lane_epoch.clone(),
         lane_last_seq: totals.last_seq,
         processes_killed: exited.left,
+        usage: monitor.usage(),
+        not_enforced: std::mem::take(&mut monitor.bounds.not_enforced),
         wipe,
     })
 }
@@ -100,6 +105,9 @@ fn bounded(mut report: Report) -> Report {
     if let Some(refusal) = &mut report.refusal {
         *refusal = Refusal::new(&short(&refusal.code), short(&refusal.detail));
     }
+    for limit in &mut report.not_enforced {
+        limit.reason = short(&limit.reason);
+    }
     if let Some(wipe) = &mut report.wipe {
         [&mut wipe.swept, &mut wipe.leftovers]
             .into_iter()
@@ -114,7 +122,8 @@ fn bounded(mut report: Report) -> Report {
 #[cfg(test)]
 mod tests {
     use order::{
-        ArtifactTotal, LogTotals, Phase, PhaseAt, SecretUse, Sha256Hex, StreamTotals, WipeMethod,
+        ArtifactTotal, LogTotals, Phase, PhaseAt, SecretUse, Sha256Hex, StreamTotals, Unenforced,
+        Usage, WipeMethod,
     };
 
     use super::*;
@@ -161,6 +170,17 @@ mod tests {
             lane_epoch: "f".repeat(32),
             lane_last_seq: u64::MAX,
             processes_killed: u32::MAX,
+            usage: Some(Usage {
+                cpu_ms: Some(u64::MAX),
+                ..Usage::default()
+            }),
+            not_enforced: vec![
+                Unenforced {
+                    limit: "io-bytes-per-second".to_owned(),
+                    reason: long.clone()
+                };
+                8
+            ],
             wipe: Some(WipeReport {
                 complete: false,
                 method: WipeMethod::TmpfsReleased,

@@ -110,6 +110,7 @@ fn watch(monitor: &mut Monitor, opened: &mut Opened) -> Result<(), Refusal> {
     }
     monitor.step(Phase::Exited);
     monitor.deadlines.clear();
+    monitor.forget_idleness();
     Ok(())
 }
 

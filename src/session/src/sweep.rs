@@ -189,6 +189,12 @@ fn prove(account: &Account, backend: Backend, swept: &mut Swept) {
         if Path::new(&runtime).exists() {
             swept.leftovers.push(format!("{runtime} is still there"));
         }
+        if let Some(place) = crate::group::has_settings(account.uid) {
+            let place = place.display();
+            swept
+                .leftovers
+                .push(format!("{place} would limit the next job"));
+        }
         if crate::group::slice(account.uid).is_some() {
             swept.leftovers.push(format!(
                 "the cgroup of user-{}.slice is still there",

@@ -35,6 +35,7 @@ pub(crate) fn run(account: &str, socket: &Path) -> Result<(), Refusal> {
     end_monitor(&slot, &mut swept);
     end_processes(&slot, &mut swept);
     if slot.backend == Backend::Logind {
+        group::forget_settings(slot.account.uid, &mut swept.leftovers);
         say(&broker, &FromSession::CloseUser, &[])?;
         let ToSession::UserClosed { leftovers } = answer(&broker)? else {
             return Err(unexpected());

@@ -15,11 +15,6 @@ use sys::mount::{Attributes, Filesystem, Unmount};
 /// Empty on the host; each monitor mounts over it in its own namespace.
 const BASE: &str = "/run/robotd-session";
 
-/// Files per byte of a volume, as ext4 counts by default (one inode per 16 KiB), with a floor
-/// that holds a browser's profile.
-const BYTES_PER_FILE: u64 = 16 * 1024;
-const LEAST_FILES: u64 = 20_000;
-
 /// The parts of a volume: name, mode, whether the bot owns it.
 const PARTS: [(&str, u32, bool); 9] = [
     ("home", 0o700, true),
@@ -87,7 +82,12 @@ impl Volume {
 
     /// Gives this process a mount namespace of its own and mounts the volume in it. Mounts of the
     /// host go on to show (/run/user/UID comes and goes); ours do not show on the host.
-    pub(crate) fn mount(attempt: &AttemptRef, bytes: u64, bot: &Account) -> Result<Self, Refusal> {
+    pub(crate) fn mount(
+        attempt: &AttemptRef,
+        bytes: u64,
+        files: u64,
+        bot: &Account,
+    ) -> Result<Self, Refusal> {
         let path = Path::new(BASE).join("volume");
         for place in [&path, &Self::root_place()] {
             let made = fs::DirBuilder::new()
@@ -98,7 +98,6 @@ impl Volume {
         }
         let failed = |error: sys::mount::Error| crate::refusal("VOLUME_FAILED", &error);
         sys::mount::own_namespace(sys::mount::Propagation::Slave).map_err(failed)?;
-        let files = (bytes / BYTES_PER_FILE).max(LEAST_FILES);
         let filesystem = Filesystem::open("tmpfs").map_err(failed)?;
         let filesystem = filesystem
             .set("source", &source_of(attempt))

@@ -137,6 +137,9 @@ impl Broker {
         held.state = HeldState::Ended;
         let result = JobResult {
             remarks: Vec::new(),
+            ended_by: order::EndedBy::of("", "", Some(0), None),
+            usage: None,
+            not_enforced: Vec::new(),
             v: 1,
             attempt,
             agent: self.shared.agent,

@@ -57,6 +57,7 @@ impl Attendant {
             sync_at: None,
             stdout: Stream::stdout(stdout),
             stderr: Stream::stderr(stderr),
+            heard: boottime(),
             cut_at: None,
             needles: Needles::new(),
             quota: Quota::new(begin.log_bytes),

@@ -32,6 +32,7 @@ impl Attendant {
         while !self.is_closed_to_the_bot()
             && let Some((connection, call)) = self.bot.next_call()
         {
+            self.heard = boottime();
             if let Some(answer) = self.call(connection, call) {
                 self.replies.push(Reply::Bot(connection, answer));
             }

@@ -52,6 +52,8 @@ pub(crate) struct Attendant {
     sync_at: Option<Duration>,
     stdout: Stream,
     stderr: Stream,
+    /// When the bot printed or called last.
+    heard: Duration,
     /// When an unfinished line is written as it is.
     cut_at: Option<Duration>,
     needles: Needles,

@@ -61,11 +61,24 @@ impl Attendant {
             (ToAttendant::SecretRefused { name, refusal }, None) => {
                 self.refuse_secret(&name, &refusal)
             }
+            (ToAttendant::LastHeard, None) => self.say_last_heard()?,
             (ToAttendant::Finish, None) => self.begin_the_end(),
             (ToAttendant::Leave, None) => return Ok(Next::Leave),
             _ => return Err(SessionError::Order),
         }
         Ok(Next::GoOn)
+    }
+
+    /// A bot that waits for something of ours is not idle: for room in the spool, for a secret.
+    fn say_last_heard(&mut self) -> Result<(), SessionError> {
+        let waits = self.is_closed_to_the_bot()
+            || !self.secrets.wanted().is_empty()
+            || self.secrets.is_blind()
+            || self.artifacts.is_busy();
+        let heard = if waits { boottime() } else { self.heard };
+        self.session.say(&FromAttendant::LastHeard {
+            boottime_ns: u64::try_from(heard.as_nanos()).unwrap_or(u64::MAX),
+        })
     }
 
     fn collect(&mut self, name: &[u8], file: OwnedFd) -> Result<(), SessionError> {

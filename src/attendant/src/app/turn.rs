@@ -79,6 +79,7 @@ impl Attendant {
 
     /// One read of one stream.
     pub(super) fn read(&mut self, source: Source) {
+        self.heard = boottime();
         let stream = if source == Source::Stdout {
             &mut self.stdout
         } else {

@@ -1,5 +1,6 @@
 //! systemd and logind over D-Bus. Everything here waits, so it is called from worker threads.
 
+mod bounds;
 mod logind;
 mod systemd;
 mod watch;
@@ -7,6 +8,7 @@ mod watch;
 use std::time::Duration;
 
 use privsep::Refusal;
+use privsep::session::Resources;
 use zbus::names::OwnedBusName;
 use zbus::{Connection, Proxy};
 
@@ -69,6 +71,15 @@ impl Bus {
         })
     }
 
+    /// Bounds what the processes of this user may use together.
+    pub(crate) fn bound_user(&mut self, uid: u32, wanted: &Resources) -> Result<(), Refusal> {
+        let bound = self.ask(CALL, async |bus| bounds::bound(bus, uid, wanted).await);
+        bound.map_err(|error| {
+            let detail = format!("systemd did not bound user-{uid}.slice: {error}");
+            Refusal::new("LIMITS_NOT_SET", detail)
+        })
+    }
+
     /// Ends everything that logind and systemd keep for a user, and proves it. Returns what is left:
     /// everything, while somebody is logged in through another service than the one given.
     pub(crate) fn close_user(&mut self, uid: u32, unless_in_use: Option<&str>) -> Vec<String> {
@@ -83,7 +94,9 @@ impl Bus {
                 }
             }
             logind::terminate_user(bus, uid).await?;
-            systemd::stop(bus, &systemd::units_of(uid)).await
+            let left = systemd::stop(bus, &systemd::units_of(uid)).await?;
+            bounds::forget(bus, uid).await?;
+            Ok(left)
         });
         closed.unwrap_or_else(|error| {
             vec![format!(

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_lite::{FutureExt as _, StreamExt as _};
-use zbus::{Connection, ObjectPath, OwnedObjectPath, Proxy};
+use serde::de::DeserializeOwned;
+use zbus::{Connection, ObjectPath, OwnedObjectPath, Proxy, Type};
 
 use super::{proxy, unless};
 
@@ -13,7 +14,7 @@ const NAME: &str = "org.freedesktop.systemd1";
 /// then, so what takes longer is not going to end.
 const STOP: Duration = Duration::from_secs(20);
 
-async fn manager(connection: &Connection) -> zbus::Result<Proxy<'static>> {
+pub(super) async fn manager(connection: &Connection) -> zbus::Result<Proxy<'static>> {
     let path = "/org/freedesktop/systemd1".to_owned();
     proxy(connection, NAME, path, "org.freedesktop.systemd1.Manager").await
 }
@@ -92,11 +93,22 @@ pub(super) async fn stop(connection: &Connection, units: &[String]) -> zbus::Res
 }
 
 /// Its state, when it is not gone.
-async fn state(
+pub(super) async fn state(
     connection: &Connection,
     manager: &Proxy<'_>,
     unit: &str,
 ) -> zbus::Result<Option<String>> {
+    let state: Option<String> = property_of(connection, manager, unit, "ActiveState").await?;
+    Ok(state.filter(|state| state != "inactive"))
+}
+
+/// A property of a unit that is loaded.
+pub(super) async fn property_of<T: DeserializeOwned + Type>(
+    connection: &Connection,
+    manager: &Proxy<'_>,
+    unit: &str,
+    name: &str,
+) -> zbus::Result<Option<T>> {
     let path = manager.call("GetUnit", &(unit)).await.map(Some);
     let path: Option<OwnedObjectPath> = unless(path, "org.freedesktop.systemd1.NoSuchUnit", None)?;
     let Some(path) = path else { return Ok(None) };
@@ -107,8 +119,7 @@ async fn state(
         "org.freedesktop.systemd1.Unit",
     );
     // Unloaded in this moment: gone.
-    let state: zbus::Result<String> = unit.await?.get_property("ActiveState").await;
-    Ok(state.ok().filter(|state| state != "inactive"))
+    Ok(unit.await?.get_property(name).await.ok())
 }
 
 /// Names of the loaded units that run and fit this pattern.

@@ -123,9 +123,18 @@ fn check_limits(policy: &Policy) -> Result<(), PolicyError> {
         ("session-seconds", limits.session_seconds, 5, 3_600),
         ("run-minutes", limits.run_minutes, 1, 7 * 24 * 60),
         ("stop-grace-seconds", limits.stop_grace_seconds, 0, 600),
+        ("idle-minutes", limits.idle_minutes, 0, 7 * 24 * 60),
         ("volume-mib", limits.volume_mib, 4, 1 << 20),
+        ("volume-files", limits.volume_files, 1_000, 1 << 26),
         ("log-mib", limits.log_mib, 1, 1 << 20),
         ("artifact-mib", limits.artifact_mib, 0, 1 << 20),
+        ("memory-mib", limits.memory_mib, 64, 1 << 22),
+        ("processes", limits.processes, 32, 1 << 20),
+        ("cpu-percent", limits.cpu_percent, 0, 100_000),
+        ("cpu-weight", limits.cpu_weight, 1, 10_000),
+        ("io-weight", limits.io_weight, 1, 10_000),
+        ("io-mib-per-second", limits.io_mib_per_second, 0, 1 << 20),
+        ("open-files", limits.open_files, 64, 1 << 20),
     ];
     for (name, value, min, max) in ranges {
         if !(min..=max).contains(&value) {

@@ -3,6 +3,7 @@
 //! `/etc/robotd/policy.toml`, owned by root and writable by nobody else. Every default stands
 //! here; the shipped file says what each key means.
 
+mod ceiling;
 mod check;
 mod permit;
 mod publisher;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use order::{KeyId, VerifyingKey};
 use serde::Deserialize;
 
+pub(crate) use ceiling::{permitted, resources};
 pub use check::PolicyError;
 pub(crate) use permit::{interpreter, permit_order};
 
@@ -191,12 +193,30 @@ pub struct LimitPolicy {
     pub run_minutes: u64,
     /// Longest time between SIGTERM and the kill.
     pub stop_grace_seconds: u64,
+    /// Longest time in which a bot may do nothing; 0 = any.
+    pub idle_minutes: u64,
     /// Largest scratch volume; it is memory.
     pub volume_mib: u64,
+    /// Most files on it.
+    pub volume_files: u64,
     /// Most output that is kept per job.
     pub log_mib: u64,
     /// Most artifacts per job.
     pub artifact_mib: u64,
+    /// Most memory of a job.
+    pub memory_mib: u64,
+    /// Most processes and threads of a job.
+    pub processes: u64,
+    /// Most processor time, in percent of one processor; 0 = any.
+    pub cpu_percent: u64,
+    /// Largest share of processor time against other jobs.
+    pub cpu_weight: u64,
+    /// Largest share of the disks against other jobs.
+    pub io_weight: u64,
+    /// Most that is read and that is written in a second, for each disk; 0 = any.
+    pub io_mib_per_second: u64,
+    /// Most open files of each process.
+    pub open_files: u64,
 }
 
 impl Default for LimitPolicy {
@@ -205,9 +225,19 @@ impl Default for LimitPolicy {
             session_seconds: 600,
             run_minutes: 24 * 60,
             stop_grace_seconds: 300,
+            idle_minutes: 0,
             volume_mib: 2048,
+            // Each takes about a KiB of memory that the volume's size does not count.
+            volume_files: 262_144,
             log_mib: 4096,
             artifact_mib: 1024,
+            memory_mib: 4096,
+            processes: 4096,
+            cpu_percent: 0,
+            cpu_weight: 100,
+            io_weight: 100,
+            io_mib_per_second: 0,
+            open_files: 65_536,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use order::Order;
 use privsep::Refusal;
 
+use super::ceiling::permit_limits;
 use super::{NetworkProfile, Policy};
 
 /// Checks `order`, which runs under `account`, against the ceiling; returns the network that it gets.
@@ -16,7 +17,7 @@ pub(crate) fn permit_order(
     permit_account(order, account)?;
     policy.permit_tenant(order, account)?;
     permit_publisher(policy, order, sys::clock::unix_ms())?;
-    permit_limits(policy, order)?;
+    permit_limits(policy, &order.limits)?;
     if order.profiles.sandbox != "script" {
         let detail = format!(
             "sandbox profile {:?} is not one of this host's: script",
@@ -54,39 +55,6 @@ fn permit_publisher(policy: &Policy, order: &Order, now_unix_ms: u64) -> Result<
                           or set packages.allow-unsigned = true in the policy of a host that is only for trials";
             Err(Refusal::new("PACKAGE_UNSIGNED", detail))
         }
-    }
-}
-
-fn permit_limits(policy: &Policy, order: &Order) -> Result<(), Refusal> {
-    let (asked, ceiling) = (&order.limits, &policy.limits);
-    let rows = [
-        (
-            "session-ms",
-            asked.session_ms,
-            ceiling.session_seconds * 1_000,
-        ),
-        ("run-ms", asked.run_ms, ceiling.run_minutes * 60_000),
-        (
-            "stop-grace-ms",
-            asked.stop_grace_ms,
-            ceiling.stop_grace_seconds * 1_000,
-        ),
-        ("volume-bytes", asked.volume_bytes, ceiling.volume_mib << 20),
-        ("log-bytes", asked.log_bytes, ceiling.log_mib << 20),
-        (
-            "artifact-bytes",
-            asked.artifact_bytes,
-            ceiling.artifact_mib << 20,
-        ),
-    ];
-    match rows.into_iter().find(|(_, asked, ceiling)| asked > ceiling) {
-        Some((name, asked, ceiling)) => {
-            let detail = format!(
-                "limits.{name} of the order is {asked}, this host's policy allows at most {ceiling}"
-            );
-            Err(Refusal::new("LIMIT_ABOVE_POLICY", detail))
-        }
-        None => Ok(()),
     }
 }
 

@@ -362,9 +362,8 @@ pub(super) struct Submit {
     /// From the soft stop to the kill
     #[arg(long, default_value = "10s", value_parser = duration)]
     pub(super) stop_grace: Duration,
-    /// Size of the scratch volume
-    #[arg(long, default_value = "512M", value_parser = bytes)]
-    pub(super) volume: u64,
+    #[command(flatten)]
+    pub(super) bounds: Bounds,
     /// Only on this agent
     #[arg(long)]
     pub(super) agent: Option<String>,
@@ -394,6 +393,41 @@ pub(super) struct Submit {
     pub(super) wait: bool,
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// What a job may use. 0 = as much as the host's policy allows.
+#[derive(Debug, Args)]
+pub(super) struct Bounds {
+    /// Stop the bot when it neither printed, called nor worked for so long; 0s = as the host allows
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub(super) idle_timeout: Duration,
+    /// Size of the scratch volume
+    #[arg(long, default_value = "512M", value_parser = bytes)]
+    pub(super) volume: u64,
+    /// Files on the scratch volume [default: one per 16 KiB, at least 20000]
+    #[arg(long, value_name = "COUNT")]
+    pub(super) volume_files: Option<u64>,
+    /// Memory of all its processes, with a scratch volume that is memory
+    #[arg(long, default_value = "2G", value_parser = bytes)]
+    pub(super) memory: u64,
+    /// Processes and threads
+    #[arg(long, default_value_t = 1024, value_name = "COUNT")]
+    pub(super) processes: u64,
+    /// Processor time in percent of one processor; 0 = as the host allows
+    #[arg(long, default_value_t = 0, value_name = "PERCENT")]
+    pub(super) cpu: u64,
+    /// Share of busy processors against other jobs, 1 to 10000
+    #[arg(long, default_value_t = 100, value_name = "SHARE")]
+    pub(super) cpu_weight: u64,
+    /// Bytes read and bytes written in a second, for each disk; 0 = as the host allows
+    #[arg(long, default_value = "0", value_name = "BYTES", value_parser = bytes)]
+    pub(super) io_rate: u64,
+    /// Share of busy disks against other jobs, 1 to 10000
+    #[arg(long, default_value_t = 100, value_name = "SHARE")]
+    pub(super) io_weight: u64,
+    /// Open files of each process
+    #[arg(long, default_value_t = 8192, value_name = "COUNT")]
+    pub(super) open_files: u64,
 }
 
 /// What is pictured of the display, and what not.

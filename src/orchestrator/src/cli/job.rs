@@ -116,13 +116,7 @@ fn submission(arguments: &Submit) -> Result<Submission, Refused> {
         account_secret: arguments.account_secret.clone(),
         display,
         screenshots: screenshots(arguments),
-        limits: Limits {
-            session_ms: millis(arguments.session_timeout),
-            run_ms: millis(arguments.timeout),
-            stop_grace_ms: millis(arguments.stop_grace),
-            volume_bytes: arguments.volume,
-            ..Limits::default()
-        },
+        limits: limits(arguments),
         secrets: arguments.secrets.clone(),
         agent: arguments.agent.clone(),
         tenant: arguments.tenant.clone(),
@@ -136,6 +130,27 @@ fn submission(arguments: &Submit) -> Result<Submission, Refused> {
             labels: arguments.labels.iter().cloned().collect(),
         },
     })
+}
+
+fn limits(arguments: &Submit) -> Limits {
+    let bounds = &arguments.bounds;
+    let files = Limits::files_of(bounds.volume);
+    Limits {
+        session_ms: millis(arguments.session_timeout),
+        run_ms: millis(arguments.timeout),
+        stop_grace_ms: millis(arguments.stop_grace),
+        idle_ms: millis(bounds.idle_timeout),
+        volume_bytes: bounds.volume,
+        volume_files: bounds.volume_files.unwrap_or(files),
+        memory_bytes: bounds.memory,
+        processes: bounds.processes,
+        cpu_percent: bounds.cpu,
+        cpu_weight: bounds.cpu_weight,
+        io_weight: bounds.io_weight,
+        io_bytes_per_second: bounds.io_rate,
+        open_files: bounds.open_files,
+        ..Limits::default()
+    }
 }
 
 /// Without a display nothing is pictured, masked or shown.

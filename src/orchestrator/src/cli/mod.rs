@@ -3,6 +3,7 @@
 mod arguments;
 mod canvas;
 mod certificate;
+mod ended;
 mod files;
 mod inert;
 mod job;

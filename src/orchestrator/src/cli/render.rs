@@ -157,6 +157,7 @@ pub(super) fn job(job: &Value) -> String {
             lines.push(format!("{:12} {shown}", name.trim_end_matches("_unix_ms")));
         }
     }
+    lines.extend(super::ended::lines(job));
     for (title, name, fields) in [
         (
             "license",

@@ -135,6 +135,19 @@ impl Core {
             "log": result.as_ref().map(|result| json!({
                 "stdout": stream(&result.log.stdout), "stderr": stream(&result.log.stderr),
             })),
+            "ended_by": result.as_ref().map(|result| json!({
+                "who": result.ended_by.who, "limit": result.ended_by.limit, "detail": result.ended_by.detail,
+            })),
+            "usage": result.as_ref().and_then(|result| result.usage).map(|usage| json!({
+                "cpu_ms": usage.cpu_ms, "cpu_held_back_ms": usage.cpu_held_back_ms,
+                "memory_peak_bytes": usage.memory_peak_bytes, "memory_kills": usage.memory_kills,
+                "processes_peak": usage.processes_peak, "processes_refused": usage.processes_refused,
+                "io_read_bytes": usage.io_read_bytes, "io_written_bytes": usage.io_written_bytes,
+            })),
+            "not_enforced": result.as_ref().map(|result| {
+                let row = |limit: &order::Unenforced| json!({"limit": limit.limit, "reason": limit.reason});
+                result.not_enforced.iter().map(row).collect::<Vec<_>>()
+            }).unwrap_or_default(),
             "remarks": result.as_ref().map(|result| result.remarks.clone()).unwrap_or_default(),
             "wipe": result.as_ref().and_then(|result| result.wipe.as_ref()).map(|wipe| json!({
                 "complete": wipe.complete, "method": wipe.method, "files": wipe.files,

@@ -163,6 +163,12 @@ pub(super) fn result(
 ) -> JobResult {
     JobResult {
         remarks: Vec::new(),
+        ended_by: order::EndedBy::of("", "", Some(0), None),
+        usage: Some(order::Usage {
+            cpu_ms: Some(12),
+            ..order::Usage::default()
+        }),
+        not_enforced: Vec::new(),
         v: 1,
         attempt: order::AttemptRef {
             job: job.job_id.parse().unwrap(),

@@ -5,6 +5,7 @@
 //! powerless as the bot, and not dumpable, so that the bot can't reach into it.
 
 mod display;
+mod limits;
 mod programs;
 mod root;
 mod serve;
@@ -14,7 +15,7 @@ use std::os::fd::OwnedFd;
 use privsep::Refusal;
 use privsep::session::Spec;
 use sys::fdpass::Seqpacket;
-use sys::process::{Identity, Limit};
+use sys::process::Identity;
 
 use crate::inner::{FromInit, say};
 use crate::leader::Variable;
@@ -30,12 +31,6 @@ pub(crate) struct Inherited {
     /// MIT-MAGIC-COOKIE-1, for a job with a display.
     pub(crate) cookie: Option<[u8; 16]>,
 }
-
-/// Open files of a browser with many tabs; the usual soft limit of 1024 is too low for them.
-const OPEN_FILES: u64 = 8192;
-
-/// The kernel's own default. The session's unit has more, for its attendant.
-const LOCKED_MEMORY: u64 = 8 << 20;
 
 /// The story of init. Its result is the exit code.
 pub(crate) fn run(spec: &Spec, inherited: Inherited, environment: &[Variable]) -> i32 {
@@ -74,13 +69,8 @@ fn become_bot(spec: &Spec) -> Result<(), sys::process::Error> {
         gid: spec.account.gid.into(),
         groups,
     };
-    let limits = [
-        Limit::Core(0),
-        Limit::OpenFiles(OPEN_FILES),
-        Limit::LockedMemory(LOCKED_MEMORY),
-    ];
-    for limit in limits {
-        sys::process::set_limit(limit)?;
+    for limit in limits::of(spec) {
+        sys::process::limit_to_at_most(limit)?;
     }
     sys::process::become_user_for_good(&identity)?;
     sys::process::no_new_privileges()?;

@@ -37,7 +37,19 @@ impl Monitor {
                 while let Some(end) = self.deadlines.expired(sys::clock::boottime()) {
                     self.ask_end(end);
                 }
+                if self.idle.is_due(sys::clock::boottime()) {
+                    self.look_whether_idle();
+                }
                 None
+            }
+            Event::OutOfMemory => {
+                if !self.closing {
+                    self.out_of_memory();
+                }
+                None
+            }
+            Event::Attendant(FromAttendant::LastHeard { boottime_ns }) => {
+                self.heard_last(boottime_ns)
             }
             Event::Attendant(FromAttendant::SpoolLost(refusal)) => {
                 // Nothing runs unrecorded.

@@ -3,6 +3,7 @@
 
 mod absorb;
 mod deadlines;
+mod idle;
 mod wait;
 
 use std::collections::VecDeque;
@@ -22,7 +23,10 @@ use crate::attendant::{Attendant, Place};
 use crate::given::Given;
 use crate::link::Link;
 
+use crate::limits::Bounds;
+
 pub(crate) use deadlines::Deadlines;
+use idle::Idle;
 pub(crate) use wait::{Event, Waited};
 
 /// What one job can put into journal and audit by what it leaves lying about.
@@ -38,6 +42,8 @@ pub(crate) struct Monitor {
     pending: VecDeque<Event>,
     pub(crate) timeline: Vec<PhaseAt>,
     pub(crate) deadlines: Deadlines,
+    /// When it is looked whether the bot does nothing.
+    idle: Idle,
     /// Why the bot is to end, the first reason counts.
     pub(crate) end: Option<End>,
     pub(crate) place: Option<Place>,
@@ -52,6 +58,8 @@ pub(crate) struct Monitor {
     pub(crate) init: Option<Process>,
     pub(crate) init_socket: Option<Seqpacket>,
     pub(crate) group: Option<Group>,
+    /// What the job may use and has used.
+    pub(crate) bounds: Bounds,
     pub(crate) totals: Totals,
     pub(crate) given: Vec<Given>,
     /// Stops and the host's end come too late for the bot.
@@ -91,6 +99,7 @@ impl Monitor {
     pub(crate) fn new(spec: Spec, link: Link, signals: Signals) -> Self {
         Self {
             deadlines: Deadlines::of(&spec),
+            idle: Idle::default(),
             spec,
             link,
             signals,
@@ -108,6 +117,7 @@ impl Monitor {
             init: None,
             init_socket: None,
             group: None,
+            bounds: Bounds::default(),
             totals: Totals::default(),
             given: vec![],
             closing: false,
@@ -140,6 +150,7 @@ impl Monitor {
     /// The bot is over: what ends bots, and does not end closing, changes its outcome no more.
     pub(crate) fn begin_closing(&mut self) {
         self.deadlines.clear();
+        self.forget_idleness();
         self.closing = true;
     }
 

@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Terminated,
     /// A deadline of the job has passed.
     Expired,
+    /// The kernel killed processes of the job for want of memory.
+    OutOfMemory,
 }
 
 /// How a wait ended.
@@ -74,6 +76,7 @@ impl Monitor {
         let due = [
             deadline,
             self.deadlines.next(),
+            self.idle.next(),
             self.link.retry_at(),
             self.pulse.next(),
         ];
@@ -81,6 +84,7 @@ impl Monitor {
         let timeout = due.map(|at| at.saturating_sub(sys::clock::boottime()));
         let mut watches = vec![Watch::readable(&self.signals)];
         watches.extend(self.link.socket().map(Watch::readable));
+        watches.extend(self.bounds.events());
         if let Some(leader) = &self.leader {
             watches.extend([
                 Watch::readable(&leader.socket),
@@ -108,12 +112,12 @@ impl Monitor {
         while let Ok(Some(_)) = self.signals.take() {
             events.push(Event::Terminated);
         }
-        if self
-            .deadlines
-            .next()
-            .is_some_and(|at| at <= sys::clock::boottime())
-        {
+        let due = self.deadlines.next().into_iter().chain(self.idle.next());
+        if due.min().is_some_and(|at| at <= sys::clock::boottime()) {
             events.push(Event::Expired);
+        }
+        if self.bounds.has_killed() {
+            events.push(Event::OutOfMemory);
         }
         if self.link.reconnect(&self.timeline) {
             events.push(Event::BrokerBack);
