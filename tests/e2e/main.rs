@@ -14,6 +14,7 @@ mod imposters;
 mod kills;
 mod leaves_nothing;
 mod licenses;
+mod limits;
 mod many;
 mod messages;
 mod missing;

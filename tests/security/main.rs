@@ -2,6 +2,7 @@
 
 mod broker;
 mod hostile;
+mod limits;
 mod local;
 mod orders;
 mod packages;
@@ -20,6 +21,7 @@ fn main() {
     let claims: Vec<(&str, fn())> = [
         broker::CLAIMS,
         hostile::CLAIMS,
+        limits::CLAIMS,
         local::CLAIMS,
         orders::CLAIMS,
         packages::CLAIMS,
