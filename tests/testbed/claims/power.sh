@@ -13,12 +13,3 @@ power_claims() {
     claim "nothing is left after that" there all_is_clean
     claim "a job runs after that" there complete look SUCCEEDED
 }
-
-# Enforced in a kernel of its own only: a container's has its controllers elsewhere.
-limit_claims() {
-    claim "limits of the accounts' slices are set" there limit_slices
-    claim "a fork bomb gets the tasks of its slice and no more" there bomb_is_bounded
-    claim "nothing of it is left" there all_is_clean
-    claim "a bot that takes more memory than its slice has is killed" there hog_is_killed
-    claim "nothing of that is left" there all_is_clean
-}

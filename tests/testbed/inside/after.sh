@@ -13,7 +13,7 @@ print(*(row for row in json.load(sys.stdin) if row["state"] != "free"))')" ""
 spool_is_delivered() { same "spool" "$(ls /var/lib/robotd/spool /run/robotd/jobs)" "$(printf '/run/robotd/jobs:\n\n/var/lib/robotd/spool:')"; }
 
 all_is_clean() {
-    eventually 30 nothing_is_left && eventually 30 slots_are_free && eventually 30 spool_is_delivered
+    eventually 30 nothing_is_left && no_settings && eventually 30 slots_are_free && eventually 30 spool_is_delivered
 }
 
 # logind itself forgets the user ten seconds later.

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 libc = ctypes.CDLL(None, use_errno=True)
 ADD_KEY, KEYCTL, MQ_OPEN = 248, 250, 240
@@ -84,11 +85,53 @@ def bomb():
             made += 1
     except BlockingIOError:
         print("children:", made, flush=True)
+        wait()
 
 
 def hog():
-    """More memory than the slice has."""
-    print(len(bytearray(os.urandom(1)) * (400 << 20)), flush=True)
+    """More memory than the slice has, in children of whom none is the largest by far."""
+    for _ in range(4):
+        if os.fork() == 0:
+            held = bytearray(os.urandom(1)) * (100 << 20)
+            signal.pause()
+            os._exit(len(held))
+    signal.pause()
 
 
-{"wait": wait, "deaf": deaf, "plant": plant, "look": look, "bomb": bomb, "hog": hog, "end": lambda: None}[sys.argv[1]]()
+def fill():
+    """The same, in files that are memory."""
+    for place in ("/dev/shm/fill", "/tmp/fill"):
+        with open(place, "wb") as file:
+            for _ in range(150):
+                file.write(bytes(1 << 20))
+    signal.pause()
+
+
+def memfd():
+    """The same, in a file that has no name and is on no volume."""
+    file = os.memfd_create("fill")
+    while True:
+        os.write(file, bytes(1 << 20))
+
+
+def spin():
+    """Two busy processes for ten seconds: the share of one processor that they get."""
+    if os.fork() == 0:
+        while True:
+            pass
+    began = time.monotonic()
+    while time.monotonic() < began + 10:
+        pass
+    passed = time.monotonic() - began
+    total = int(open("/proc/self/stat").read().split()[13]) + int(open("/proc/self/stat").read().split()[14])
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        stat = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+        if int(stat[1]) == os.getpid():
+            total += int(stat[11]) + int(stat[12])
+    print("percent:", round(100 * total / os.sysconf("SC_CLK_TCK") / passed), flush=True)
+
+
+MODES = {"hog": hog, "fill": fill, "memfd": memfd, "spin": spin, "idle": signal.pause}
+MODES |= {"later": lambda: (wait(), hog())}
+MODES |= {"wait": wait, "deaf": deaf, "plant": plant, "look": look, "bomb": bomb, "end": lambda: None}
+MODES[sys.argv[1]]()
