@@ -72,7 +72,7 @@ impl Broker {
         });
         let mut held = restored(slot.account, Stage::Running { process });
         held.timeline = slot.timeline;
-        held.package = slot.bound.package;
+        held.package = Some(slot.bound.package);
         held.bound = Some(slot.bound);
         self.attempts.insert(slot.attempt, held);
         match slot.session.as_ref().and_then(alive) {
