@@ -47,18 +47,18 @@ impl Capability {
     pub const LINUX_IMMUTABLE: Self = Self(9);
 }
 
-/// Gives up every capability of this process but these. No program that it starts has any, and
-/// what is given up does not come back.
+/// Gives up every capability of this process but those of `kept` that it has. No program that it
+/// starts has any, and what is given up does not come back.
 ///
 /// # Errors
 ///
-/// [`Error::Capabilities`] (`EPERM` without `CAP_SETPCAP`, or when one of `kept` is not held).
+/// [`Error::Capabilities`] (`EPERM` without `CAP_SETPCAP`).
 pub fn keep_capabilities(kept: &[Capability]) -> Result<(), Error> {
     forbid_future_ones()?;
     let mask = kept
         .iter()
         .fold(0, |mask, capability| mask | 1 << capability.0);
-    set_present_ones(mask)
+    set_present_ones(mask & present_ones()?[0].permitted)
 }
 
 /// Empties the bounding and ambient sets and locks the secure bits. Needs `CAP_SETPCAP`.
@@ -117,7 +117,7 @@ fn set_present_ones(mask: u32) -> Result<(), Error> {
         .map_err(|source| failed("set the capability sets", source))
 }
 
-pub(super) fn verify_none() -> Result<(), Error> {
+fn present_ones() -> Result<[Sets; 2], Error> {
     let mut header = Header {
         version: VERSION_3,
         pid: 0,
@@ -130,7 +130,11 @@ pub(super) fn verify_none() -> Result<(), Error> {
     // SAFETY: capget(2) writes two records for version 3; both arguments live over the call.
     let outcome = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) };
     Errno::result(outcome).map_err(|source| failed("read the capability sets", source))?;
-    if sets
+    Ok(sets)
+}
+
+pub(super) fn verify_none() -> Result<(), Error> {
+    if present_ones()?
         .iter()
         .any(|set| set.effective | set.permitted | set.inheritable != 0)
     {

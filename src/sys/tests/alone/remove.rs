@@ -29,6 +29,10 @@ pub(crate) const CLAIMS: &[Claim] = &[
     ),
     ("a_full_file_system_is_emptied", full),
     ("more_folders_than_one_bucket_holds_go", wide),
+    (
+        "the_process_apart_sees_one_mount_and_holds_three_rights",
+        confined,
+    ),
 ];
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -195,4 +199,46 @@ fn wide() {
     }
     assert_eq!(apart(&tree).unwrap().folders, 62_002);
     assert!(!tree.exists());
+}
+
+/// Looked at from outside while it works: it takes a while.
+fn confined() {
+    let tree = place().join("tree");
+    fs::create_dir(&tree).unwrap();
+    for number in 0..50_000 {
+        fs::write(tree.join(number.to_string()), "").unwrap();
+    }
+    let mut seen = None;
+    remove_tree_apart(&tree, LIMIT, &mut || seen = seen.take().or_else(watched)).unwrap();
+    let (status, mounts, descriptors) = seen.expect("it was never seen at work");
+    for line in [
+        "CapEff:\t000000000000020a",
+        "CapBnd:\t0000000000000000",
+        "CapAmb:\t0000000000000000",
+        "NoNewPrivs:\t1",
+    ] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    assert_eq!(mounts.lines().count(), 1, "{mounts}");
+    assert!(mounts.contains(" /tree / "), "{mounts}");
+    // The standard three, the report, the tree, its listing.
+    assert!(descriptors <= 8, "{descriptors} descriptors");
+}
+
+/// The only child, once it has given up its rights; as long as it lives it is waited for.
+fn watched() -> Option<(String, String, usize)> {
+    loop {
+        let pid = std::process::id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        let child = PathBuf::from("/proc").join(children.trim());
+        let status = fs::read_to_string(child.join("status")).ok()?;
+        if status.contains("CapPrm:\t000000000000020a") {
+            let mounts = fs::read_to_string(child.join("mountinfo")).ok()?;
+            let descriptors = fs::read_dir(child.join("fd")).ok()?.count();
+            return Some((status, mounts, descriptors));
+        }
+        if status.contains("State:\tZ") {
+            return None;
+        }
+    }
 }
