@@ -10,6 +10,7 @@
 //! * waiting and talking: [`clock`], [`poll`], [`pulse`], [`fdpass`], [`memfd`]
 //! * processes: [`process`] (fork, exec, wait, identity, capabilities), [`account`], [`cgroup`], [`net`]
 //! * files: [`beneath`] (hostile trees), [`files`] (files that root must be able to trust), [`mount`]
+//! * volumes: [`locked`] (a key on its way to the kernel), [`fscrypt`], [`loopback`], [`dm`]
 //! * what an account leaves behind: [`ipc`], [`keyring`], [`account::processes_of_uid`], [`wtmp`]
 
 pub mod clock;
@@ -27,6 +28,11 @@ pub mod process;
 pub mod beneath;
 pub mod files;
 pub mod mount;
+
+pub mod dm;
+pub mod fscrypt;
+pub mod locked;
+pub mod loopback;
 
 pub mod ipc;
 pub mod keyring;

@@ -48,6 +48,12 @@ impl Spawn {
         self
     }
 
+    /// More arguments.
+    #[must_use]
+    pub fn args<T: AsRef<OsStr>>(self, args: impl IntoIterator<Item = T>) -> Self {
+        args.into_iter().fold(self, Self::arg)
+    }
+
     /// Runs it as this user, in its main group only.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {

@@ -13,6 +13,7 @@ mod identity;
 mod mounts;
 mod processes;
 mod remove;
+mod volumes;
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         identity::CLAIMS,
         mounts::CLAIMS,
         remove::CLAIMS,
+        volumes::CLAIMS,
     ]
     .concat();
     let claims: Vec<Claim> = claims
