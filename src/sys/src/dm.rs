@@ -41,7 +41,7 @@ pub const CIPHER: &str = "dm-crypt plain: AES-256-XTS";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no device mapper.
-    #[error("can't open {CONTROL}; is the module dm-mod there?")]
+    #[error("no device mapper at {CONTROL}")]
     Open {
         /// The kernel's reason.
         source: io::Error,

@@ -189,8 +189,8 @@ pub struct Attached {
     pub name: String,
     /// Its device number.
     pub device: DeviceId,
-    /// Name of its file, without the folder.
-    pub file: String,
+    /// Its file, as the kernel names it.
+    pub file: PathBuf,
 }
 
 /// Every loop device whose file has a name that fits, also one that was unlinked meanwhile. None:
@@ -217,12 +217,11 @@ pub fn attached(fits: impl Fn(&str) -> bool) -> Result<Vec<Attached>, Error> {
         };
         let path = path.trim_end_matches('\n');
         let path = path.strip_suffix(" (deleted)").unwrap_or(path);
-        let file = path.rsplit('/').next().unwrap_or_default();
-        if fits(file) {
+        if fits(path.rsplit('/').next().unwrap_or_default()) {
             found.push(Attached {
                 name: name.to_owned(),
                 device: device(name)?,
-                file: file.to_owned(),
+                file: path.into(),
             });
         }
     }
