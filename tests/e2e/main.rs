@@ -26,4 +26,5 @@ mod runs_a_job;
 mod secrets;
 mod sessions;
 mod traces;
+mod volumes;
 mod watch;

@@ -101,7 +101,13 @@ fn decoder() -> Vec<Vec<u8>> {
                 timeline: Some(vec![at]),
             },
         ),
-        packet(2, &session::FromSession::TornDown(swept)),
+        packet(
+            2,
+            &session::FromSession::TornDown {
+                swept,
+                volume: None,
+            },
+        ),
         packet(
             2,
             &session::FromSession::Notice {

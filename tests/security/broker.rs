@@ -86,8 +86,9 @@ fn an_order_runs() {
     let key = VerifyingKey::from_bytes(&result_key).expect("a key");
     assert!(key.accepts(Purpose::Result, &signed));
     let wipe = result.wipe.expect("a wipe report");
+    let volume = wipe.volume.as_ref().expect("a volume");
     assert!(
-        wipe.complete && wipe.files >= 4 && wipe.bytes >= 20_000,
+        wipe.complete && volume.files >= 4 && volume.bytes >= 20_000,
         "{wipe:?}"
     );
     assert!(result.session.expect("a session").closed);

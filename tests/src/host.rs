@@ -26,6 +26,8 @@ pub struct Options {
     pub licenses: u32,
     /// Appended to the policy.
     pub policy: String,
+    /// Lines of the policy's `[volume]`.
+    pub volume: String,
     /// How long a license lasts without renewal.
     pub lease_ttl: String,
     /// Where the programs are that broker and session start; those under test unless said.
@@ -43,6 +45,7 @@ impl Default for Options {
             slots: 1,
             licenses: 1,
             policy,
+            volume: String::new(),
             lease_ttl: "120s".into(),
             programs: None,
             pages: false,
@@ -157,23 +160,25 @@ impl Host {
             hidden: options.hidden.clone(),
         };
         let place = options.programs.clone();
-        host.write_policy(&options.policy, place.as_deref().unwrap_or(programs()));
+        host.write_policy(options, place.as_deref().unwrap_or(programs()));
         host.write_config();
         host
     }
 
-    fn write_policy(&self, more: &str, programs: &Path) {
+    fn write_policy(&self, options: &Options, programs: &Path) {
         let (dir, run) = (self.dir.display(), self.run.display());
         let mut text = format!(
             "[paths]\nstate = \"{dir}/broker\"\nruntime = \"{run}/b\"\nspool = \"{dir}/agent/spool\"\n\
              jobs = \"{run}/a/jobs\"\ntrust = \"{dir}/etc/trust.d\"\nprograms = \"{}\"\n\
+             [volume]\nstore = \"{dir}/volumes\"\nreserve-mib = 64\n{}\n\
              [session]\npam-service = \"{PAM_SERVICE}\"\n",
-            programs.display()
+            programs.display(),
+            options.volume
         );
         for (account, attendant) in self.slots.accounts().iter().zip(self.slots.attendants()) {
             text += &format!("[[slot]]\naccount = \"{account}\"\nattendant = \"{attendant}\"\n");
         }
-        fs::write(self.policy_file(), text + more).expect("a policy");
+        fs::write(self.policy_file(), text + &options.policy).expect("a policy");
         fs::set_permissions(self.policy_file(), fs::Permissions::from_mode(0o644)).expect("a mode");
     }
 
@@ -478,9 +483,13 @@ impl Host {
     pub fn control(&self, args: &[&str]) -> Output {
         let mut command = Command::new(programs().join("robotctl"));
         command.args(args);
-        command
-            .arg("--control")
-            .arg(self.run.join("a/control.sock"));
+        if args.first() == Some(&"slot") {
+            command.arg("--admin").arg(self.run.join("b/admin.sock"));
+        } else {
+            command
+                .arg("--control")
+                .arg(self.run.join("a/control.sock"));
+        }
         if args.first() == Some(&"enroll") {
             command.arg("--trust-dir").arg(self.dir.join("etc/trust.d"));
         }
@@ -677,12 +686,30 @@ impl Host {
         end(self.orchestrator.take(), signal);
     }
 
+    /// Where images of volumes lie.
+    pub fn volume_store(&self) -> PathBuf {
+        self.dir.join("volumes")
+    }
+
+    /// Names of the images of jobs that are there.
+    pub fn images(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.volume_store()).into_iter().flatten();
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let images = names.map(|name| name.to_string_lossy().into_owned());
+        images.filter(|name| !name.starts_with("kept-")).collect()
+    }
+
     /// Asserts that the slots' accounts have left nothing on this machine.
     ///
     /// # Panics
     /// When they have.
     pub fn assert_nothing_left(&self) {
         assert_eq!(Leftovers::of(&self.slots.accounts()), Leftovers::default());
+        assert_eq!(self.images(), Vec::<String>::new(), "{}", self.all_logs());
+        let devices = sys::loopback::attached(|_| true).expect("loop devices");
+        let own = |device: &sys::loopback::Attached| device.file.starts_with(&self.dir);
+        let left: Vec<_> = devices.into_iter().filter(own).collect();
+        assert_eq!(left, [], "{}", self.all_logs());
         let spool = fs::read_dir(self.dir.join("agent/spool"))
             .into_iter()
             .flatten()

@@ -59,6 +59,8 @@ pub(crate) struct Bound {
     pub(crate) lease_until_ns: u64,
     /// Somebody was logged in while it ran, and the policy marks that.
     pub(crate) people: bool,
+    /// What its volume is, once the session has said so.
+    pub(crate) volume: Option<order::VolumeBackend>,
     /// A stop that the session could not be told yet.
     pub(crate) stop: Option<StopMode>,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use events::{Code, Event};
-use order::{AttemptRef, EndedBy, JobResult, Outcome, SessionSummary, WipeMethod, WipeReport};
+use order::{AttemptRef, EndedBy, JobResult, Outcome, SessionSummary, VolumeReport, WipeReport};
 use privsep::Refusal;
 use privsep::broker::Reply;
 use privsep::session::{Report, Swept};
@@ -135,10 +135,7 @@ impl Broker {
         }
         match (&report.wipe, dirty) {
             (Some(wipe), None) => {
-                let event = Self::event_now(Code::Wiped)
-                    .with("method", "tmpfs-released")
-                    .with("files", wipe.files)
-                    .with("bytes", wipe.bytes);
+                let event = crate::wiping::wiped(wipe);
                 self.event(event, Some(attempt));
             }
             (Some(_), Some(refusal)) => {
@@ -240,12 +237,18 @@ impl Broker {
                     leftovers: vec![refusal.to_string()],
                     ..Swept::default()
                 },
+                None,
             );
         }
     }
 
     /// A teardown is done: the result of the attempt it was for.
-    pub(crate) fn end_torn_down(&mut self, attempt: AttemptRef, swept: &Swept) {
+    pub(crate) fn end_torn_down(
+        &mut self,
+        attempt: AttemptRef,
+        swept: &Swept,
+        volume: Option<VolumeReport>,
+    ) {
         let Some(held) = self.attempts.get_mut(&attempt) else {
             return;
         };
@@ -268,16 +271,7 @@ impl Broker {
             display: "none".to_owned(),
             closed: swept.leftovers.is_empty(),
         });
-        report.wipe = Some(WipeReport {
-            complete: swept.leftovers.is_empty(),
-            method: WipeMethod::TmpfsReleased,
-            // Counted on the volume, which went with its last process.
-            files: 0,
-            bytes: 0,
-            swap: crate::recovery::swap_state(),
-            swept: swept.swept.clone(),
-            leftovers: swept.leftovers.clone(),
-        });
+        report.wipe = Some(crate::wiping::torn_down(swept, volume));
         self.record_report(attempt, report);
     }
 
@@ -304,7 +298,7 @@ impl Broker {
             .find(|(_, held)| held.account == account && waits(held))
             .map(|(attempt, _)| *attempt);
         match attempt {
-            Some(attempt) => self.end_torn_down(attempt, &swept),
+            Some(attempt) => self.end_torn_down(attempt, &swept, None),
             None => self.recovered(account, &swept),
         }
     }

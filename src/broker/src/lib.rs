@@ -10,7 +10,7 @@
 //! * what is kept: `record` (slots, results, started attempts), `fences`, `tenants` (whose slots), `outbox` (events), `store` (packages; `tidying` removes)
 //! * what happens: `serve` (the loop), `agent_calls` → `starting` → `session_calls` → `ending`,
 //!   `closing` (users), `limits` (that were reached), `due` (deadlines), `logins` (people on the host; `privileges` follows
-//!   the journal), and `recovery` at start
+//!   the journal), `wiping` (volumes that their sessions could not end), and `recovery` at start
 //! * with whom: `launch` (programs and units), `bus` (systemd, logind), `work` (threads), `rate`, `admin_calls`
 
 mod order_keys;
@@ -43,6 +43,7 @@ mod recovery;
 mod serve;
 mod session_calls;
 mod starting;
+mod wiping;
 mod work;
 
 use std::ffi::OsString;

@@ -298,6 +298,7 @@ mod tests {
                 people: false,
                 order_key: KeyId("0011223344556677".into()),
                 renewed_ticks_ns: 0,
+                volume: None,
                 order_sha256: Sha256Hex([1; 32]),
                 package: Sha256Hex([2; 32]),
                 license: LicenseTimes {

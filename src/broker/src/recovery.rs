@@ -38,6 +38,7 @@ impl Broker {
             self.operator(&refusal.to_string());
         }
         self.remove_strays();
+        self.remove_stray_images();
         Ok(())
     }
 
@@ -251,15 +252,4 @@ fn write_key(spool: &Dir, owner: &Account, group: u32) -> Result<(), Refusal> {
 
 fn spool_failed(error: &dyn std::error::Error) -> Refusal {
     Refusal::new("SPOOL_FAILED", crate::text(error))
-}
-
-/// Whether pages of a tmpfs could have reached a swap device.
-pub(crate) fn swap_state() -> String {
-    let devices =
-        std::fs::read_to_string("/proc/swaps").map_or(0, |text| text.lines().skip(1).count());
-    if devices == 0 {
-        "none".to_owned()
-    } else {
-        "possible".to_owned()
-    }
 }

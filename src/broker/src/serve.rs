@@ -148,6 +148,7 @@ fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartErr
     let (agent_uid, agent_gid) = (agent_uid.uid.as_raw(), agent_uid.gid.as_raw());
     let records = Records::open(&policy.paths.state)?;
     let tenants = LastTenants::open(&policy.paths.state, &records.slots()?)?;
+    crate::wiping::make_store(&policy.volume.store);
     let keys = Keys::load_or_make(&policy.paths.state)?;
     let sockets = bind(&policy, agent_uid, agent_gid, signals)?;
     let host = nix::unistd::gethostname()

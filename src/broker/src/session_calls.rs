@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 
 use events::Code;
-use order::{AttemptRef, Phase, PhaseAt};
+use order::{AttemptRef, Phase, PhaseAt, VolumeBackend, VolumeReport};
 use privsep::broker::Notice;
 use privsep::session::{FromSession, NoticeKind, Resources, Spec, Swept, Teardown, ToSession};
 use privsep::{Refusal, encode};
@@ -37,6 +37,10 @@ impl Broker {
                 self.session_notice(attempt, kind, &refusal);
                 Ok(())
             }
+            (Who::Session(attempt), FromSession::VolumeChosen(backend)) => {
+                self.volume_chosen(attempt, backend);
+                Ok(())
+            }
             (Who::Session(attempt), FromSession::PasswordWanted) => self.want_password(attempt),
             (Who::Session(attempt), FromSession::LimitsWanted(wanted)) => {
                 self.bound_user(attempt, wanted)
@@ -53,8 +57,8 @@ impl Broker {
             (Who::Teardown(account), FromSession::CloseUser) => {
                 self.close_user(account.clone(), None, Who::Teardown(account))
             }
-            (Who::Teardown(account), FromSession::TornDown(swept)) => {
-                self.torn_down(&account, &swept);
+            (Who::Teardown(account), FromSession::TornDown { swept, volume }) => {
+                self.torn_down(&account, &swept, volume);
                 self.answer_teardown(&account, &ToSession::Recorded);
                 Ok(())
             }
@@ -383,12 +387,16 @@ impl Broker {
             return Err(Refusal::new("OUT_OF_PHASE", detail));
         }
         let attempt = attempt.map(|(attempt, _)| attempt);
+        let bound = attempt.and_then(|attempt| self.attempts.get(&attempt)?.bound.as_ref());
+        let volume = bound.and_then(|bound| bound.volume);
         let session = self.lost_session(name);
         let teardown = Teardown {
             account: account(&slot.account, 1000)?,
             attendant: account(&slot.attendant, 1)?,
             backend: self.backend,
             attempt: attempt.or_else(|| self.quarantined.get(name).map(|(attempt, _)| *attempt)),
+            volume,
+            volume_store: self.policy.volume.store.display().to_string(),
             session: session
                 .filter(|known| crate::recovery::alive(known).is_some())
                 .map(|known| (known.pid, known.start_ticks)),
@@ -434,13 +442,22 @@ impl Broker {
         }
     }
 
-    fn torn_down(&mut self, account: &str, swept: &Swept) {
+    /// On the disk when it matters: a teardown after this broker's own end has to know.
+    fn volume_chosen(&mut self, attempt: AttemptRef, backend: VolumeBackend) {
+        let held = self.attempts.get_mut(&attempt);
+        if let Some(bound) = held.and_then(|held| held.bound.as_mut()) {
+            bound.volume = Some(backend);
+            self.save_slot(attempt);
+        }
+    }
+
+    fn torn_down(&mut self, account: &str, swept: &Swept, volume: Option<VolumeReport>) {
         let using = self
             .attempts
             .iter()
             .find(|(_, held)| held.account == *account && held.holds_slot());
         match using.map(|(attempt, _)| *attempt) {
-            Some(attempt) => self.end_torn_down(attempt, swept),
+            Some(attempt) => self.end_torn_down(attempt, swept, volume),
             None => self.recovered(account, swept),
         }
     }

@@ -262,6 +262,7 @@ impl Broker {
             ),
             volume_bytes: order.limits.volume_bytes,
             volume_files: order.limits.volume_files,
+            volume: self.policy.volume.rules(),
             open_files: order.limits.open_files,
             resources: resources(&self.policy, &order.limits),
             log_bytes: order.limits.log_bytes,
@@ -314,6 +315,7 @@ fn bind(order: &Order, signed: &Signed) -> Result<Bound, Refusal> {
         hard_end_ns,
         lease_until_ns: lease_until.min(hard_end_ns),
         people: false,
+        volume: None,
         stop: None,
     })
 }

@@ -18,6 +18,7 @@ mod outcome;
 mod renewal;
 mod result;
 mod verify;
+mod wipe;
 
 pub use body::{
     Area, Display, DisplayKind, Lease, Masks, Order, PictureFormat, Profiles, Screenshots,
@@ -32,9 +33,10 @@ pub use outcome::{Outcome, Phase};
 pub use renewal::Renewal;
 pub use result::{
     ArtifactTotal, JobResult, LicenseTimes, LogTotals, PhaseAt, SecretUse, SessionSummary,
-    StreamTotals, WipeMethod, WipeReport,
+    StreamTotals,
 };
 pub use verify::{Challenge, Expectation, OrderError, verify};
+pub use wipe::{Assurance, Canary, KeyReport, ScanReport, VolumeBackend, VolumeReport, WipeReport};
 
 /// Associated data under which a secret is sealed to a broker: a secret of one attempt opens in no other.
 pub fn secret_aad(attempt: &AttemptRef, name: &str) -> Vec<u8> {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ended::{EndedBy, Unenforced, Usage};
 use crate::ids::{AgentId, AttemptRef, LeaseId, Sha256Hex};
 use crate::outcome::{Outcome, Phase};
+use crate::wipe::WipeReport;
 
 /// What became of one attempt. Signed by the broker, so that robotd can't invent it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,32 +152,4 @@ pub struct ArtifactTotal {
     pub sha256: Sha256Hex,
     /// Size.
     pub bytes: u64,
-}
-
-/// How a volume was made unreadable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WipeMethod {
-    /// Memory that the kernel took back; never on a disk when swap was off or excluded.
-    TmpfsReleased,
-}
-
-/// What the wipe did and what it proved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct WipeReport {
-    /// Nothing of the job is left on the host; only then the slot is used again.
-    pub complete: bool,
-    /// How.
-    pub method: WipeMethod,
-    /// Files and directories that were on the volume.
-    pub files: u64,
-    /// Bytes that they took.
-    pub bytes: u64,
-    /// Whether the volume's pages could reach swap: `none`, `excluded`, `possible`.
-    pub swap: String,
-    /// What was swept outside the volume, one line per kind, for example `sysv-shm: 2`.
-    pub swept: Vec<String>,
-    /// What could not be removed, one line each.
-    pub leftovers: Vec<String>,
 }

@@ -20,6 +20,7 @@ mod codec;
 pub mod doorbell;
 mod refusal;
 pub mod session;
+pub mod volume;
 
 pub use codec::{DecodeError, MAX_PACKET, decode, decode_document, encode, encode_document};
 pub use refusal::{Refusal, explain};

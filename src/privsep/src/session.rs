@@ -3,7 +3,7 @@
 
 use order::{
     ArtifactTotal, AttemptRef, LogTotals, Outcome, PhaseAt, SecretUse, SessionSummary, Unenforced,
-    Usage, WipeReport,
+    Usage, VolumeBackend, VolumeReport, WipeReport,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,14 @@ pub enum FromSession {
         account: String,
     },
     /// What the teardown did and could not do.
-    TornDown(Swept),
+    TornDown {
+        /// Outside of the volume.
+        swept: Swept,
+        /// The volume, if it is known what it was.
+        volume: Option<VolumeReport>,
+    },
+    /// A volume of this kind is about to be made: who tears it down has to know.
+    VolumeChosen(VolumeBackend),
     /// A step was done.
     Phase(PhaseAt),
     /// Something that security people want to know while the job goes on.
@@ -176,6 +183,8 @@ pub struct Spec {
     pub open_files: u64,
     /// What all processes of the job may use together.
     pub resources: Resources,
+    /// How it is made.
+    pub volume: crate::volume::Rules,
     /// Output that is kept.
     pub log_bytes: u64,
     /// All artifacts together.
@@ -224,6 +233,10 @@ pub struct Teardown {
     pub backend: Backend,
     /// The attempt that used the slot last; absent when nobody knows.
     pub attempt: Option<AttemptRef>,
+    /// What its volume was; absent when nobody knows.
+    pub volume: Option<VolumeBackend>,
+    /// Where images of volumes lie.
+    pub volume_store: String,
     /// Its monitor, if it still lives: pid and start time in clock ticks since boot.
     pub session: Option<(i32, u64)>,
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use order::{Display, Phase, SessionSummary, WipeMethod, WipeReport};
+use order::{Assurance, Display, Phase, SessionSummary, WipeReport};
 use privsep::Refusal;
 use privsep::attendant::{FromAttendant, ToAttendant};
 use privsep::session::{Backend, FromSession, NoticeKind, Report, Swept, ToSession};
@@ -354,15 +354,19 @@ fn wipe(
     swept: Swept,
 ) -> Option<WipeReport> {
     let mut report = match volume {
-        Some(volume) => volume.release(swept),
+        Some(volume) => {
+            let pulse = &mut monitor.pulse;
+            let secrets = monitor.given.iter().map(|given| &given.value);
+            volume.release(swept, secrets, &mut || pulse.beat())
+        }
         None if swept.leftovers.is_empty() => return None,
         // No volume, but something of the account is left: the slot must not be used.
         None => WipeReport {
             complete: false,
-            method: WipeMethod::TmpfsReleased,
-            files: 0,
-            bytes: 0,
+            assurance: Assurance::Failed,
+            volume: None,
             swap: "none".to_owned(),
+            duration_ms: 0,
             swept: swept.swept,
             leftovers: swept.leftovers,
         },

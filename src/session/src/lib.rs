@@ -41,7 +41,7 @@ mod open;
 mod report;
 mod run;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use order::AttemptRef;
@@ -53,9 +53,12 @@ robotd-session - runs one job; started by robotd-broker, as root
 
 usage: robotd-session --attempt JOB.N [--socket PATH]
        robotd-session --teardown ACCOUNT [--socket PATH]
+       robotd-session --volumes STORE
 
   --attempt JOB.N      the attempt that the broker awaits
   --teardown ACCOUNT   clean a slot whose session died
+  --volumes STORE      say which kinds of scratch volume work on this host, and why others do
+                       not; STORE is policy.toml's volume.store
   --socket PATH        the broker's socket for sessions
                        (default /run/robotd-broker/session.sock)
 ";
@@ -70,6 +73,7 @@ const EX_UNAVAILABLE: u8 = 69;
 enum Task {
     Attempt(AttemptRef),
     Teardown(String),
+    Volumes(PathBuf),
 }
 
 /// Runs with these arguments.
@@ -81,6 +85,10 @@ pub fn main(args: impl Iterator<Item = String>) -> ExitCode {
     let outcome = match task {
         Task::Attempt(attempt) => run::run(attempt, &socket),
         Task::Teardown(account) => teardown::run(&account, &socket),
+        Task::Volumes(store) => {
+            print!("{}", volumes(&store));
+            Ok(())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -98,11 +106,21 @@ fn parse(mut args: impl Iterator<Item = String>) -> Option<(Task, PathBuf)> {
         match name.as_str() {
             "--attempt" if task.is_none() => task = Some(Task::Attempt(value.parse().ok()?)),
             "--teardown" if task.is_none() => task = Some(Task::Teardown(value)),
+            "--volumes" if task.is_none() => task = Some(Task::Volumes(value.into())),
             "--socket" => socket = value.into(),
             _ => return None,
         }
     }
     Some((task?, socket))
+}
+
+/// One line for each kind.
+fn volumes(store: &Path) -> String {
+    let line = |ability: volume::Ability| match ability.works {
+        Ok(()) => format!("{:9} works\n", ability.backend.name()),
+        Err(why) => format!("{:9} does not work: {why}\n", ability.backend.name()),
+    };
+    volume::abilities(store).into_iter().map(line).collect()
 }
 
 /// A refusal under this code, for an error of a step.

@@ -36,12 +36,7 @@ pub(crate) fn open(
     dirs: Directories,
 ) -> Result<(), Refusal> {
     let spec = monitor.spec.clone();
-    opened.volume = Some(Volume::mount(
-        &spec.attempt,
-        spec.volume_bytes,
-        spec.volume_files,
-        &spec.account,
-    )?);
+    opened.volume = Some(mount_volume(monitor)?);
     monitor.step(Phase::VolumeReady);
     let (stdout, stdout_write) = pipe()?;
     let (stderr, stderr_write) = pipe()?;
@@ -84,6 +79,16 @@ pub(crate) fn open(
     start_bot(monitor)?;
     monitor.step(Phase::Running);
     Ok(())
+}
+
+/// The broker hears of which kind it will be before anything of it is there.
+fn mount_volume(monitor: &mut Monitor) -> Result<Volume, Refusal> {
+    let chosen = crate::volume::choose(&monitor.spec)?;
+    monitor
+        .link
+        .tell(&FromSession::VolumeChosen(chosen.backend()));
+    let pulse = &mut monitor.pulse;
+    Volume::mount(&monitor.spec, chosen, &mut || pulse.beat_now())
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), Refusal> {

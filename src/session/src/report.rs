@@ -111,6 +111,7 @@ fn bounded(mut report: Report) -> Report {
     if let Some(wipe) = &mut report.wipe {
         [&mut wipe.swept, &mut wipe.leftovers]
             .into_iter()
+            .chain(wipe.volume.as_mut().map(|volume| &mut volume.passed_over))
             .for_each(shorten);
     }
     for stream in [&mut report.log.stdout, &mut report.log.stderr] {
@@ -122,11 +123,36 @@ fn bounded(mut report: Report) -> Report {
 #[cfg(test)]
 mod tests {
     use order::{
-        ArtifactTotal, LogTotals, Phase, PhaseAt, SecretUse, Sha256Hex, StreamTotals, Unenforced,
-        Usage, WipeMethod,
+        ArtifactTotal, Assurance, Canary, KeyReport, LogTotals, Phase, PhaseAt, ScanReport,
+        SecretUse, Sha256Hex, StreamTotals, Unenforced, Usage, VolumeBackend, VolumeReport,
+        WipeMethod,
     };
 
     use super::*;
+
+    /// Cipher and identifier are the kernel's, the rest is bounded.
+    fn largest_volume(long: &str) -> VolumeReport {
+        VolumeReport {
+            backend: VolumeBackend::DmCrypt,
+            passed_over: vec![long.to_owned(); 300],
+            key: Some(KeyReport {
+                cipher: sys::fscrypt::CIPHER.to_owned(),
+                identifier: "f".repeat(128),
+                created_unix_ms: u64::MAX,
+                destroyed_unix_ms: u64::MAX,
+                removal_flags: Some(u32::MAX),
+            }),
+            files: u64::MAX,
+            bytes: u64::MAX,
+            canary: Canary::Readable,
+            scan: Some(ScanReport {
+                bytes: u64::MAX,
+                secrets: u32::MAX,
+                too_short: u32::MAX,
+                found: u32::MAX,
+            }),
+        }
+    }
 
     #[test]
     fn the_largest_report_that_a_job_can_bring_about_fits_a_packet() {
@@ -183,10 +209,10 @@ mod tests {
             ],
             wipe: Some(WipeReport {
                 complete: false,
-                method: WipeMethod::TmpfsReleased,
-                files: u64::MAX,
-                bytes: u64::MAX,
+                assurance: Assurance::Failed,
+                volume: Some(largest_volume(&long)),
                 swap: "possible".to_owned(),
+                duration_ms: u64::MAX,
                 swept: vec![long.clone(); 300],
                 leftovers: vec![long; 300],
             }),

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use order::VolumeReport;
 use privsep::Refusal;
 use privsep::session::{Backend, FromSession, Swept, Teardown, ToSession};
 use sys::account::kill_all_of_uid;
@@ -12,7 +13,7 @@ use sys::process::{Process, start_time};
 
 use crate::group::{self, KILL};
 use crate::inner::say;
-use crate::volume::holders;
+use crate::volume::take_down;
 
 /// logind and systemd stop a user's units, also on a host under load.
 const ANSWER: Duration = Duration::from_secs(180);
@@ -51,11 +52,11 @@ pub(crate) fn run(account: &str, socket: &Path) -> Result<(), Refusal> {
         swept.leftovers.extend(rest.leftovers);
     }
     crate::log_ins::end(&slot.account, &mut swept);
-    prove_volume_gone(&slot, &mut swept);
+    let volume = take_volume_down(&slot, &mut swept);
     [&mut swept.swept, &mut swept.leftovers]
         .into_iter()
         .for_each(crate::report::shorten);
-    say(&broker, &FromSession::TornDown(swept), &[])?;
+    say(&broker, &FromSession::TornDown { swept, volume }, &[])?;
     answer(&broker).map(drop)
 }
 
@@ -116,13 +117,18 @@ fn end_processes(slot: &Teardown, swept: &mut Swept) {
     }
 }
 
-/// The volume went with its last namespace; its name in every process's mounts tells.
-fn prove_volume_gone(slot: &Teardown, swept: &mut Swept) {
+/// The volume went with its last namespace, and what lies on the disk with it but for the image.
+fn take_volume_down(slot: &Teardown, swept: &mut Swept) -> Option<VolumeReport> {
     let Some(attempt) = &slot.attempt else {
         swept
             .leftovers
             .push("no attempt is known, so no volume can be looked for".to_owned());
-        return;
+        return None;
     };
-    swept.leftovers.extend(holders(attempt));
+    take_down(
+        attempt,
+        &slot.volume_store,
+        slot.volume,
+        &mut swept.leftovers,
+    )
 }

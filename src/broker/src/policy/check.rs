@@ -21,7 +21,7 @@ pub enum PolicyError {
     },
 }
 
-fn refuse(key: impl Into<String>, reason: impl Into<String>) -> PolicyError {
+pub(super) fn refuse(key: impl Into<String>, reason: impl Into<String>) -> PolicyError {
     PolicyError::Value {
         key: key.into(),
         reason: reason.into(),
@@ -35,7 +35,8 @@ pub(super) fn check(policy: &Policy) -> Result<(), PolicyError> {
     check_limits(policy)?;
     check_paths(policy)?;
     super::publisher::check(policy)?;
-    super::tenancy::check(policy)
+    super::tenancy::check(policy)?;
+    policy.volume.check()
 }
 
 /// Names as useradd(8) takes them: they become arguments, file names and unit names.
@@ -182,7 +183,7 @@ fn check_paths(policy: &Policy) -> Result<(), PolicyError> {
     }
 }
 
-fn is_plain(path: &Path) -> bool {
+pub(super) fn is_plain(path: &Path) -> bool {
     path.is_absolute()
         && !path
             .components()

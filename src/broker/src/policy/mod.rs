@@ -8,6 +8,7 @@ mod check;
 mod permit;
 mod publisher;
 mod tenancy;
+mod volume;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 pub(crate) use ceiling::{permitted, resources};
 pub use check::PolicyError;
 pub(crate) use permit::{interpreter, permit_order};
+pub(crate) use volume::VolumePolicy;
 
 /// What this host allows.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,6 +46,9 @@ pub struct Policy {
     /// Upper ends.
     #[serde(default)]
     pub limits: LimitPolicy,
+    /// What jobs write to.
+    #[serde(default)]
+    pub(crate) volume: VolumePolicy,
     /// What jobs may reach.
     #[serde(default)]
     pub network: NetworkPolicy,
@@ -195,7 +200,7 @@ pub struct LimitPolicy {
     pub stop_grace_seconds: u64,
     /// Longest time in which a bot may do nothing; 0 = any.
     pub idle_minutes: u64,
-    /// Largest scratch volume; it is memory.
+    /// Largest scratch volume.
     pub volume_mib: u64,
     /// Most files on it.
     pub volume_files: u64,

@@ -191,17 +191,20 @@ fn wiped(result: &JobResult) -> Statement {
     match &result.wipe {
         None => statement(NAME, false, "no wipe was reported".to_owned()),
         Some(wipe) => {
-            let method = serde_json::to_value(wipe.method).unwrap_or_default();
+            let volume = wipe
+                .volume
+                .as_ref()
+                .map_or("no volume".to_owned(), |volume| {
+                    format!(
+                        "a volume of {} with {} files, {} bytes",
+                        volume.backend, volume.files, volume.bytes
+                    )
+                });
             let left = match wipe.leftovers.as_slice() {
                 [] => "nothing is left".to_owned(),
                 left => format!("left: {}", left.join(", ")),
             };
-            let evidence = format!(
-                "{} files, {} bytes, {}; {left}",
-                wipe.files,
-                wipe.bytes,
-                method.as_str().unwrap_or("unknown")
-            );
+            let evidence = format!("{volume}, {}; {left}", wipe.assurance.name());
             statement(NAME, wipe.complete, evidence)
         }
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use order::{
-    AgentId, AttemptRef, JobId, JobResult, Lease, LeaseId, LicenseTimes, Limits, LogTotals, Order,
-    Outcome, Phase, PhaseAt, Profiles, Purpose, Screenshots, SecretUse, SessionSummary, Sha256Hex,
-    SigningKey, StreamTotals, WipeMethod, WipeReport,
+    AgentId, Assurance, AttemptRef, JobId, JobResult, Lease, LeaseId, LicenseTimes, Limits,
+    LogTotals, Order, Outcome, Phase, PhaseAt, Profiles, Purpose, Screenshots, SecretUse,
+    SessionSummary, Sha256Hex, SigningKey, StreamTotals, WipeReport,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -120,10 +120,10 @@ fn result(order: &Order) -> JobResult {
         processes_killed: 0,
         wipe: Some(WipeReport {
             complete: true,
-            method: WipeMethod::TmpfsReleased,
-            files: 1,
-            bytes: 2,
+            assurance: Assurance::VolatileReleased,
+            volume: None,
             swap: "none".into(),
+            duration_ms: 1,
             swept: vec![],
             leftovers: vec![],
         }),

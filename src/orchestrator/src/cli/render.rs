@@ -136,6 +136,26 @@ pub(super) fn events(rows: &Value) -> String {
     )
 }
 
+/// What proves a wipe, where it lies in a shown job.
+const WIPE_PARTS: [(&str, &str, &[&str]); 2] = [
+    (
+        "  key",
+        "/wipe/key",
+        &[
+            "cipher",
+            "identifier",
+            "created_unix_ms",
+            "destroyed_unix_ms",
+            "removal_flags",
+        ],
+    ),
+    (
+        "  scan",
+        "/wipe/scan",
+        &["bytes", "secrets", "too_short", "found"],
+    ),
+];
+
 /// One job, a screenful.
 pub(super) fn job(job: &Value) -> String {
     let mut lines = Vec::new();
@@ -172,10 +192,29 @@ pub(super) fn job(job: &Value) -> String {
         (
             "wipe",
             "wipe",
-            ["complete", "method", "files", "bytes", "leftovers"].as_slice(),
+            [
+                "assurance",
+                "backend",
+                "complete",
+                "files",
+                "bytes",
+                "canary",
+                "swap",
+                "leftovers",
+            ]
+            .as_slice(),
         ),
     ] {
         if let Some(part) = job.get(name).filter(|part| part.is_object()) {
+            let shown: Vec<_> = fields
+                .iter()
+                .map(|name| format!("{name} {}", field(part, name)))
+                .collect();
+            lines.push(format!("{title:12} {}", shown.join(", ")));
+        }
+    }
+    for (title, name, fields) in WIPE_PARTS {
+        if let Some(part) = job.pointer(name).filter(|part| part.is_object()) {
             let shown: Vec<_> = fields
                 .iter()
                 .map(|name| format!("{name} {}", field(part, name)))

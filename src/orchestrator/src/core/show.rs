@@ -149,10 +149,7 @@ impl Core {
                 result.not_enforced.iter().map(row).collect::<Vec<_>>()
             }).unwrap_or_default(),
             "remarks": result.as_ref().map(|result| result.remarks.clone()).unwrap_or_default(),
-            "wipe": result.as_ref().and_then(|result| result.wipe.as_ref()).map(|wipe| json!({
-                "complete": wipe.complete, "method": wipe.method, "files": wipe.files,
-                "bytes": wipe.bytes, "swap": wipe.swap, "swept": wipe.swept, "leftovers": wipe.leftovers,
-            })),
+            "wipe": result.as_ref().and_then(|result| result.wipe.as_ref()).map(show_wipe),
         });
         if let (Value::Object(shown), Value::Object(output)) = (&mut shown, output) {
             shown.extend(output);
@@ -319,4 +316,27 @@ impl Core {
         let number = self.job_row(id)?.attempt;
         Ok(self.store.screenshots(AttemptRef { job: id, number })?)
     }
+}
+
+/// What became of the job's volume, flat: a person reads it in a line.
+fn show_wipe(wipe: &order::WipeReport) -> Value {
+    let volume = wipe.volume.as_ref();
+    let key = volume.and_then(|volume| volume.key.as_ref());
+    json!({
+        "complete": wipe.complete, "assurance": wipe.assurance, "swap": wipe.swap,
+        "duration_ms": wipe.duration_ms, "swept": wipe.swept, "leftovers": wipe.leftovers,
+        "backend": volume.map(|volume| volume.backend),
+        "passed_over": volume.map(|volume| &volume.passed_over),
+        "files": volume.map(|volume| volume.files), "bytes": volume.map(|volume| volume.bytes),
+        "canary": volume.map(|volume| volume.canary),
+        "key": key.map(|key| json!({
+            "cipher": key.cipher, "identifier": key.identifier,
+            "created_unix_ms": key.created_unix_ms, "destroyed_unix_ms": key.destroyed_unix_ms,
+            "removal_flags": key.removal_flags,
+        })),
+        "scan": volume.and_then(|volume| volume.scan).map(|scan| json!({
+            "bytes": scan.bytes, "secrets": scan.secrets, "too_short": scan.too_short,
+            "found": scan.found,
+        })),
+    })
 }

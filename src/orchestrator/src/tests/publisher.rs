@@ -1,7 +1,8 @@
 //! What an agent publishes: frames, results, artifacts.
 
 use order::{
-    JobResult, LogTotals, Outcome, Phase, PhaseAt, Purpose, StreamTotals, WipeMethod, WipeReport,
+    Assurance, Canary, JobResult, KeyReport, LogTotals, Outcome, Phase, PhaseAt, Purpose,
+    ScanReport, StreamTotals, VolumeBackend, VolumeReport, WipeReport,
 };
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -206,9 +207,28 @@ pub(super) fn result(
         processes_killed: 0,
         wipe: Some(WipeReport {
             complete: true,
-            method: WipeMethod::TmpfsReleased,
-            files: 3,
-            bytes: 4096,
+            assurance: Assurance::CryptographicErase,
+            volume: Some(VolumeReport {
+                backend: VolumeBackend::Fscrypt,
+                passed_over: vec!["dm-crypt: not here".to_owned()],
+                key: Some(KeyReport {
+                    cipher: "fscrypt v2".to_owned(),
+                    identifier: "00112233445566778899aabbccddeeff".to_owned(),
+                    created_unix_ms: 1,
+                    destroyed_unix_ms: 2,
+                    removal_flags: Some(0),
+                }),
+                files: 3,
+                bytes: 4096,
+                canary: Canary::Gone,
+                scan: Some(ScanReport {
+                    bytes: 1 << 20,
+                    secrets: 1,
+                    too_short: 0,
+                    found: 0,
+                }),
+            }),
+            duration_ms: 5,
             swap: "none".to_owned(),
             swept: Vec::new(),
             leftovers: Vec::new(),

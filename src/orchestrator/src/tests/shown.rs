@@ -144,7 +144,9 @@ async fn a_job_that_has_ended_shows_every_field_and_every_step_in_order() {
     assert_eq!(shown["log"]["stderr"], stream(&result.log.stderr));
     assert_eq!(shown["license"]["fence"], grant.fence);
     assert_eq!(shown["license"]["lease_id"], grant.lease_id.as_str());
-    assert_eq!(shown["wipe"]["method"], "tmpfs-released");
+    assert_eq!(shown["wipe"]["assurance"], "cryptographic-erase");
+    assert_eq!(shown["wipe"]["key"]["removal_flags"], 0);
+    assert_eq!(shown["wipe"]["scan"]["found"], 0);
 }
 
 fn stream(totals: &StreamTotals) -> Value {

@@ -1,207 +1,245 @@
 //! The scratch volume: all that the bot can write lies on it, and it goes as a whole.
 //!
-//! A tmpfs, mounted by the monitor in its own mount namespace: the host never sees it. Releasing
-//! it is the wipe; that no namespace holds it any more is the proof.
+//! Mounted by the monitor in its own mount namespace: the host never sees it. Reading order:
+//!
+//! * `place`: where it lies and what every volume has; `choice`: which kind a job gets; `probe`: what
+//!   this host can do
+//! * `memory` (tmpfs), `disk` with `image` and `ext4` (dm-crypt, fscrypt, plain): making one
+//! * `wipe` with `canary` and `scan`: its end and the proof; `remains`: the end of one whose
+//!   session died
 
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, chown};
-use std::path::{Path, PathBuf};
+mod canary;
+mod choice;
+mod disk;
+mod ext4;
+mod image;
+mod memory;
+mod place;
+mod probe;
+mod remains;
+mod scan;
+mod wipe;
 
-use order::{AttemptRef, WipeMethod, WipeReport};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use order::{Assurance, AttemptRef, Canary as Verdict, VolumeBackend, VolumeReport, WipeReport};
 use privsep::Refusal;
-use privsep::session::{Account, Swept};
-use sys::mount::{Attributes, Filesystem, Unmount};
+use privsep::session::{Spec, Swept};
 
-/// Empty on the host; each monitor mounts over it in its own namespace.
-const BASE: &str = "/run/robotd-session";
+use canary::Canary;
+use choice::Memory;
+use disk::Disk;
+use scan::Needles;
+use wipe::Wiped;
 
-/// The parts of a volume: name, mode, whether the bot owns it.
-const PARTS: [(&str, u32, bool); 9] = [
-    ("home", 0o700, true),
-    ("run", 0o700, true),
-    ("artifacts", 0o700, true),
-    ("upper", 0o755, true),
-    ("overlay", 0o700, false),
-    // Owned by root like the real ones: a bot must not replace the X server's directory.
-    ("tmp", 0o1777, false),
-    ("tmp/.X11-unix", 0o1777, false),
-    ("vartmp", 0o1777, false),
-    ("shm", 0o1777, false),
-];
+pub(crate) use probe::{Ability, abilities};
+pub(crate) use remains::take_down;
 
 /// A mounted volume.
 pub(crate) struct Volume {
-    path: PathBuf,
     attempt: AttemptRef,
-    swap_excluded: bool,
-    canary: PathBuf,
+    backing: Backing,
+    passed_over: Vec<String>,
+    canary: Canary,
+    /// The raw disk space is searched after the wipe.
+    deep_scan: bool,
+    memory: Memory,
     /// Files and bytes that are ours, before the bot made any.
     own: (u64, u64),
 }
 
-/// What lies under a volume's name in /proc/PID/mountinfo.
-pub(crate) fn source_of(attempt: &AttemptRef) -> String {
-    format!("robotd-{attempt}")
+enum Backing {
+    Memory,
+    Disk(Disk),
 }
 
-/// Every process in whose mount namespace the volume of this attempt still lies. By its name, not
-/// by its device: the kernel gives the number of a released volume to the next one.
-pub(crate) fn holders(attempt: &AttemptRef) -> Vec<String> {
-    let source = source_of(attempt);
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut found = Vec::new();
-    for process in
-        processes.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit())
-    {
-        // A process that ended meanwhile holds nothing.
-        let Ok(mounts) = fs::read(process.path().join("mountinfo")) else {
-            continue;
-        };
-        let held = match sys::mount::parse(&mounts) {
-            Ok(mounts) => mounts.iter().any(|mount| mount.source == *source),
-            Err(_) => mounts
-                .windows(source.len())
-                .any(|part| part == source.as_bytes()),
-        };
-        if held {
-            let pid = process.file_name();
-            found.push(format!(
-                "the volume is still mounted in process {}",
-                pid.display()
-            ));
-        }
+/// A volume's kind and what the host's memory was when it was chosen.
+pub(crate) struct Chosen {
+    choice: choice::Choice,
+    memory: Memory,
+}
+
+impl Chosen {
+    pub(crate) fn backend(&self) -> VolumeBackend {
+        self.choice.backend
     }
-    found
+}
+
+/// Chooses a kind for this job, by what works on this host now.
+pub(crate) fn choose(spec: &Spec) -> Result<Chosen, Refusal> {
+    let memory = memory::look();
+    let works = |backend| probe::works(backend, spec.volume.store.as_ref());
+    let choice = choice::choose(&spec.volume, spec.volume_bytes, memory, works)?;
+    Ok(Chosen { choice, memory })
 }
 
 impl Volume {
     /// Where the job's root is put together, beside the volume.
     pub(crate) fn root_place() -> PathBuf {
-        Path::new(BASE).join("root")
+        place::root()
     }
 
     /// Gives this process a mount namespace of its own and mounts the volume in it. Mounts of the
     /// host go on to show (/run/user/UID comes and goes); ours do not show on the host.
     pub(crate) fn mount(
-        attempt: &AttemptRef,
-        bytes: u64,
-        files: u64,
-        bot: &Account,
+        spec: &Spec,
+        chosen: Chosen,
+        beat: &mut dyn FnMut(),
     ) -> Result<Self, Refusal> {
-        let path = Path::new(BASE).join("volume");
-        for place in [&path, &Self::root_place()] {
-            let made = fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(place);
-            made.map_err(|error| crate::refusal("VOLUME_FAILED", &error))?;
-        }
-        let failed = |error: sys::mount::Error| crate::refusal("VOLUME_FAILED", &error);
-        sys::mount::own_namespace(sys::mount::Propagation::Slave).map_err(failed)?;
-        let filesystem = Filesystem::open("tmpfs").map_err(failed)?;
-        let filesystem = filesystem
-            .set("source", &source_of(attempt))
-            .map_err(failed)?;
-        let filesystem = filesystem.set("size", &bytes.to_string()).map_err(failed)?;
-        let filesystem = filesystem
-            .set("nr_inodes", &files.to_string())
-            .map_err(failed)?;
-        let filesystem = filesystem.set("mode", "0711").map_err(failed)?;
-        let swap_excluded = filesystem.try_flag("noswap").map_err(failed)?;
-        let tree = filesystem.mount(Attributes::WRITABLE).map_err(failed)?;
-        tree.attach(&path).map_err(failed)?;
-        let volume = Self {
-            canary: path.join(".canary"),
-            path,
-            attempt: *attempt,
-            swap_excluded,
-            own: (0, 0),
-        };
-        volume
-            .furnish(bot)
+        place::make().map_err(|error| crate::refusal("VOLUME_FAILED", &error))?;
+        sys::mount::own_namespace(sys::mount::Propagation::Slave)
             .map_err(|error| crate::refusal("VOLUME_FAILED", &error))?;
-        Ok(volume)
-    }
-
-    fn furnish(&self, bot: &Account) -> std::io::Result<()> {
-        let mut canary = [0; 32];
-        getrandom::fill(&mut canary).map_err(std::io::Error::other)?;
-        fs::write(&self.canary, canary)?;
-        fs::set_permissions(
-            &self.canary,
-            std::os::unix::fs::PermissionsExt::from_mode(0o600),
-        )?;
-        for (name, mode, owned) in PARTS {
-            let part = self.path.join(name);
-            fs::create_dir(&part)?;
-            if owned {
-                chown(&part, Some(bot.uid), Some(bot.gid))?;
-            }
-            // After the change of owner, and not cut by the umask.
-            fs::set_permissions(&part, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-        }
-        Ok(())
+        let Chosen { choice, memory } = chosen;
+        let made = back(spec, choice.backend, beat).and_then(|backing| {
+            let planted = place::furnish(&spec.account)
+                .and_then(|()| Canary::plant(&place::volume()))
+                .map_err(|error| crate::refusal("VOLUME_FAILED", &error));
+            planted.map(|canary| (backing, canary))
+        });
+        let (backing, canary) = match made {
+            Ok(made) => made,
+            Err(refusal) => return Err(undo(spec, choice.backend, refusal)),
+        };
+        Ok(Self {
+            attempt: spec.attempt,
+            backing,
+            passed_over: choice.passed_over,
+            canary,
+            deep_scan: spec.volume.deep_scan,
+            memory,
+            own: (0, 0),
+        })
     }
 
     /// A part of the volume, in the monitor's namespace.
     pub(crate) fn part(&self, name: &str) -> PathBuf {
-        self.path.join(name)
-    }
-
-    /// Releases the volume and proves that it is gone. Every process of the job has ended.
-    pub(crate) fn release(self, mut swept: Swept) -> WipeReport {
-        let (files, bytes) = self.usage();
-        if let Err(error) = sys::mount::unmount(&self.path, Unmount::IfUnused) {
-            swept.leftovers.push(crate::text(&error));
-        }
-        swept.leftovers.extend(holders(&self.attempt));
-        if self.canary.exists() {
-            swept
-                .leftovers
-                .push("the volume's canary is still readable".to_owned());
-        }
-        WipeReport {
-            complete: swept.leftovers.is_empty(),
-            method: WipeMethod::TmpfsReleased,
-            files,
-            bytes,
-            swap: self.swap(),
-            swept: swept.swept,
-            leftovers: swept.leftovers,
-        }
+        place::volume().join(name)
     }
 
     /// What is on it by now is ours: the wipe report counts what the bot adds.
     pub(crate) fn count_as_own(&mut self) {
-        self.own = self.used();
+        self.own = place::used();
     }
 
-    fn usage(&self) -> (u64, u64) {
-        let (files, bytes) = self.used();
-        (
-            files.saturating_sub(self.own.0),
-            bytes.saturating_sub(self.own.1),
-        )
-    }
-
-    /// Files and bytes, counted by the file system and not by walking what a bot built.
-    fn used(&self) -> (u64, u64) {
-        let Ok(stat) = nix::sys::statvfs::statvfs(&self.path) else {
-            return (0, 0);
+    /// Wipes the volume and proves that it is gone. Every process of the job has ended. `secrets`
+    /// are what the bot was given.
+    pub(crate) fn release<'a>(
+        self,
+        mut swept: Swept,
+        secrets: impl Iterator<Item = &'a OwnedFd>,
+        beat: &mut dyn FnMut(),
+    ) -> WipeReport {
+        let began = sys::clock::boottime();
+        let (files, bytes) = place::used();
+        let (own_files, own_bytes) = self.own;
+        let backend = match &self.backing {
+            Backing::Memory => VolumeBackend::Tmpfs,
+            Backing::Disk(disk) => disk.backend,
         };
-        let files = stat.files().saturating_sub(stat.files_free());
-        let blocks = stat.blocks().saturating_sub(stat.blocks_free());
-        (files, blocks * stat.fragment_size())
-    }
-
-    fn swap(&self) -> String {
-        let devices =
-            fs::read_to_string("/proc/swaps").map_or(0, |text| text.lines().skip(1).count());
-        match (devices, self.swap_excluded) {
-            (0, _) => "none",
-            (_, true) => "excluded",
-            (_, false) => "possible",
+        let needles = self.deep_scan.then(|| {
+            let mut needles = Needles::default();
+            needles.add_secrets(secrets);
+            needles
+        });
+        let wiped = match self.backing {
+            Backing::Memory => release_memory(&self.attempt, &self.canary),
+            Backing::Disk(disk) => wipe::wipe(disk, &self.attempt, &self.canary, needles, beat),
+        };
+        swept.leftovers.extend(wiped.leftovers);
+        let volume = VolumeReport {
+            backend,
+            passed_over: self.passed_over,
+            key: wiped.key,
+            files: files.saturating_sub(own_files),
+            bytes: bytes.saturating_sub(own_bytes),
+            canary: wiped.canary,
+            scan: wiped.scan,
+        };
+        // A swap device that was turned on meanwhile counts.
+        let memory = Memory {
+            swap: self.memory.swap || memory::look().swap,
+            ..self.memory
+        };
+        WipeReport {
+            complete: swept.leftovers.is_empty(),
+            assurance: assurance(backend, memory, swept.leftovers.is_empty()),
+            volume: Some(volume),
+            swap: swap_of(backend, memory).to_owned(),
+            duration_ms: millis(sys::clock::boottime().saturating_sub(began)),
+            swept: swept.swept,
+            leftovers: swept.leftovers,
         }
-        .to_owned()
     }
+}
+
+fn back(spec: &Spec, backend: VolumeBackend, beat: &mut dyn FnMut()) -> Result<Backing, Refusal> {
+    let size = (spec.volume_bytes, spec.volume_files);
+    match backend {
+        VolumeBackend::Tmpfs => {
+            memory::mount(&spec.attempt, size.0, size.1)?;
+            Ok(Backing::Memory)
+        }
+        _ => disk::make(&spec.attempt, backend, size, &spec.volume, beat).map(Backing::Disk),
+    }
+}
+
+/// Takes down what was made of a volume that could not be finished: no report will tell of it.
+fn undo(spec: &Spec, backend: VolumeBackend, refusal: Refusal) -> Refusal {
+    for place in [place::volume(), place::disk()] {
+        // Not there yet, mostly.
+        let _ = sys::mount::unmount(&place, sys::mount::Unmount::IfUnused);
+    }
+    let mut leftovers = Vec::new();
+    take_down(
+        &spec.attempt,
+        &spec.volume.store,
+        Some(backend),
+        &mut leftovers,
+    );
+    if leftovers.is_empty() {
+        return refusal;
+    }
+    let detail = format!(
+        "{}; and of it is left: {}",
+        refusal.detail,
+        leftovers.join("; ")
+    );
+    Refusal::new(&refusal.code, detail)
+}
+
+fn release_memory(attempt: &AttemptRef, canary: &Canary) -> Wiped {
+    let mut leftovers = memory::release(attempt);
+    let seen = canary.verdict(&place::volume());
+    if seen == Verdict::Readable {
+        leftovers.push("the volume's canary is still readable".to_owned());
+    }
+    Wiped {
+        key: None,
+        canary: seen,
+        scan: None,
+        leftovers,
+    }
+}
+
+/// Pages of files on a disk go back to that disk and never to swap.
+fn swap_of(backend: VolumeBackend, memory: Memory) -> &'static str {
+    match (backend, memory.swap) {
+        (VolumeBackend::Tmpfs, _) => memory.swap_state(),
+        (_, true) => "excluded",
+        (_, false) => "none",
+    }
+}
+
+/// Memory that could have been swapped out may be on a disk, in the clear.
+fn assurance(backend: VolumeBackend, memory: Memory, clean: bool) -> Assurance {
+    match backend {
+        _ if !clean => Assurance::Failed,
+        VolumeBackend::Tmpfs if memory.can_be_swapped() => Assurance::Unlinked,
+        backend => backend.assurance(),
+    }
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
