@@ -27,6 +27,10 @@ pub(crate) const CLAIMS: &[Claim] = &[
         "a_process_apart_leaves_no_descriptor_and_no_child",
         leaves_nothing,
     ),
+    (
+        "a_mount_whose_server_is_dead_or_never_answers_is_detached",
+        servers,
+    ),
     ("a_full_file_system_is_emptied", full),
     ("more_folders_than_one_bucket_holds_go", wide),
     (
@@ -199,6 +203,29 @@ fn full() {
     drop(folder);
     let removed = apart(&tree).unwrap();
     assert_eq!((removed.folders, removed.deepest), (depth + 1, depth));
+}
+
+/// FUSE. The server is this process, which never reads what it is asked.
+fn servers() {
+    use std::os::fd::AsRawFd;
+
+    let place = place();
+    for remove in [apart, remove_tree as fn(&Path) -> Result<Removed, Error>] {
+        for dead in [true, false] {
+            let tree = place.join("tree");
+            fs::create_dir_all(tree.join("served")).unwrap();
+            let mut open = fs::OpenOptions::new();
+            let server = open.read(true).write(true).open("/dev/fuse").unwrap();
+            let fd = server.as_raw_fd();
+            let options = format!("fd={fd},rootmode=40000,user_id=0,group_id=0");
+            let (at, options) = (tree.join("served"), Some(options.as_str()));
+            mount(Some("claim"), &at, Some("fuse"), MsFlags::empty(), options).unwrap();
+            let held = (!dead).then_some(server);
+            assert_eq!(remove(&tree).unwrap().mounts, 1);
+            assert!(!tree.exists());
+            drop(held);
+        }
+    }
 }
 
 fn wide() {

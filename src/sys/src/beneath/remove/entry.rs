@@ -47,7 +47,15 @@ impl Work {
         for _ in 0..TRIES {
             let seen = match look(folder, name) {
                 Err(error) if reason(&error) == Some(Errno::ENOENT) => return Ok(Taken::Gone),
-                seen => seen?,
+                // A mount whose server is gone can't be looked at, but it can be taken away.
+                Err(error) => match folder.detach_mount(name) {
+                    Ok(()) => {
+                        self.removed.mounts += 1;
+                        continue;
+                    }
+                    Err(_) => return Err(error),
+                },
+                Ok(seen) => seen,
             };
             match self.try_take(folder, name, &seen) {
                 Ok(true) => {

@@ -38,7 +38,8 @@ pub(super) fn look(folder: &Dir, name: &OsStr) -> Result<Seen, Error> {
         libc::statx(
             folder.as_fd().as_raw_fd(),
             text.as_ptr(),
-            libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT,
+            // Of a mount in user space the kernel tells what it knows: its server may never answer.
+            libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC,
             libc::STATX_BASIC_STATS | libc::STATX_BTIME,
             &raw mut found,
         )
