@@ -14,7 +14,7 @@ pub use dir::{Dir, Mounts};
 pub use entries::{Entries, Entry};
 pub use error::Error;
 pub use facts::{Facts, Kind};
-pub use remove::{Removed, remove_tree, remove_tree_apart};
+pub use remove::{Removed, confine_to, remove_tree, remove_tree_apart};
 
 #[cfg(test)]
 mod tests;

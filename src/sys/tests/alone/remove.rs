@@ -1,14 +1,22 @@
 //! Removing a tree in a process of its own.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
-use sys::beneath::{Dir, Error, Mounts, Removed, remove_tree, remove_tree_apart};
-use sys::mount::{Propagation, own_mounts, own_namespace};
+use nix::sched::CloneFlags;
+use nix::sys::signal::kill;
+use nix::sys::stat::Mode;
+use nix::unistd::Pid;
+use sys::beneath::{Dir, Error, Mounts, Removed, confine_to, remove_tree, remove_tree_apart};
+use sys::mount::{Propagation, Reach, Tree, own_mounts, own_namespace};
 
 use crate::Claim;
 
@@ -36,6 +44,10 @@ pub(crate) const CLAIMS: &[Claim] = &[
     (
         "the_process_apart_sees_one_mount_and_holds_three_rights",
         confined,
+    ),
+    (
+        "a_mistake_in_the_process_apart_could_do_nothing_else_either",
+        only_removes,
     ),
 ];
 
@@ -259,6 +271,52 @@ fn confined() {
     assert!(mounts.contains(" /tree / "), "{mounts}");
     // The standard three, the report, the tree, its listing.
     assert!(descriptors <= 8, "{descriptors} descriptors");
+}
+
+/// As its code, were it somebody else's. Landlock bounds the network since Linux 6.7, signals since
+/// 6.12; before that an empty tree and no capability are what there is.
+fn only_removes() {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut parts = release
+        .split('.')
+        .map_while(|part| part.parse::<u32>().ok());
+    let newest_landlock = (parts.next(), parts.next()) >= (Some(6), Some(12));
+    let tree = place().join("tree");
+    fs::create_dir_all(tree.join("full/inner")).unwrap();
+    fs::write(tree.join("file"), "").unwrap();
+    let opened = Dir::open_root(&tree, Mounts::Stay).unwrap();
+    let copy = Tree::copy_of_fd(opened.as_fd(), Reach::One).unwrap();
+    let report = File::options().write(true).open("/dev/null").unwrap();
+    std::mem::forget(opened);
+    let _top = confine_to(copy, &report).unwrap();
+    let mut refused = vec![
+        fs::write("/new", "x").err(),
+        File::options().append(true).open("/file").err(),
+        symlink("/", "/link").err(),
+        fs::hard_link("/file", "/hard").err(),
+        UnixListener::bind("/socket").err(),
+        nix::unistd::mkfifo("/pipe", Mode::S_IRWXU)
+            .err()
+            .map(Into::into),
+        std::os::unix::fs::chown("/file", Some(1), None).err(),
+        Command::new("/file").status().err(),
+        nix::sched::unshare(CloneFlags::CLONE_NEWNS)
+            .err()
+            .map(Into::into),
+    ];
+    if newest_landlock {
+        refused.push(TcpListener::bind("127.0.0.1:0").err());
+        refused.push(kill(Pid::parent(), None).err().map(Into::into));
+    }
+    for (number, error) in refused.into_iter().enumerate() {
+        let kind = error.map(|error| error.kind());
+        assert_eq!(kind, Some(ErrorKind::PermissionDenied), "{number}");
+    }
+    // No way up, no /proc.
+    assert_eq!(fs::read_dir("/../..").unwrap().count(), 2);
+    fs::rename("/full/inner", "/up").unwrap();
+    fs::remove_dir("/up").unwrap();
+    fs::remove_file("/file").unwrap();
 }
 
 /// The only child, once it has given up its rights; as long as it lives it is waited for.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
-use super::confine::confine;
+use super::confine::confine_to;
 use super::count::Removed;
 use super::entry::{Taken, Work};
 use super::{empty, look};
@@ -107,7 +107,7 @@ fn emptied(
 fn work_apart(parent: Pid, tree: Tree, mut report: impl Write + AsFd) -> std::io::Result<()> {
     let outcome = die_with_parent(Signal::SIGKILL, parent)
         .map_err(Into::into)
-        .and_then(|()| confine(tree, &report))
+        .and_then(|()| confine_to(tree, &report))
         .and_then(|top| empty(&top).map_err(Into::into));
     let text = match outcome {
         Ok(removed) => format!("done\n{}\n", removed.to_line()),

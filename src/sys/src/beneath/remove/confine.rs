@@ -25,9 +25,14 @@ const DESCRIPTORS: u64 = 64;
 /// A folder that every root has; the tree is attached there for the moment before it is the root.
 const PLACE: &str = "/proc";
 
-/// Makes `tree` all that this process sees, gives up every right that is not needed, and opens it.
-/// `report` stays open.
-pub(super) fn confine(tree: Tree, report: &impl AsFd) -> Result<Dir, Box<dyn std::error::Error>> {
+/// Makes `tree` all that this process sees, gives up every right that removing does not take, and
+/// opens it. Of its descriptors the standard three and `report` stay. For a child that goes on
+/// without exec and has one thread.
+///
+/// # Errors
+///
+/// The step that failed; the process may be confined by half and must end.
+pub fn confine_to(tree: Tree, report: &impl AsFd) -> Result<Dir, Box<dyn std::error::Error>> {
     close_fds_except(&[tree.as_fd(), report.as_fd()])?;
     own_namespace(Propagation::Private)?;
     tree.attach(Path::new(PLACE))?;

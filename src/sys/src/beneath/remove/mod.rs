@@ -28,6 +28,7 @@ use super::{Dir, Error, Mounts};
 use entry::{Taken, Work};
 
 pub use apart::remove_tree_apart;
+pub use confine::confine_to;
 pub use count::Removed;
 
 /// Removes what is at `path`, whose parent must be trusted. What is mounted below is detached, never
