@@ -8,7 +8,7 @@
 //! Code map, in reading order:
 //!
 //! * waiting and talking: [`clock`], [`poll`], [`pulse`], [`fdpass`], [`memfd`]
-//! * processes: [`process`] (fork, exec, wait, identity, capabilities), [`account`], [`cgroup`], [`net`]
+//! * processes: [`process`] (fork, exec, wait, identity, capabilities), [`seccomp`], [`account`], [`cgroup`], [`net`]
 //! * files: [`beneath`] (hostile trees), [`files`] (files that root must be able to trust), [`mount`]
 //! * volumes: [`locked`] (a key on its way to the kernel), [`fscrypt`], [`loopback`], [`dm`]
 //! * what an account leaves behind: [`ipc`], [`keyring`], [`account::processes_of_uid`], [`wtmp`]
@@ -20,10 +20,12 @@ pub mod pulse;
 pub mod fdpass;
 pub mod memfd;
 
+pub mod ability;
 pub mod account;
 pub mod cgroup;
 pub mod net;
 pub mod process;
+pub mod seccomp;
 
 pub mod beneath;
 pub mod files;

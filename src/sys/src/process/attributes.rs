@@ -52,6 +52,31 @@ pub fn no_new_privileges() -> Result<(), Error> {
     prctl::set_no_new_privs().map_err(named("no-new-privileges"))
 }
 
+/// Memory of this process and of all that it starts can never be executed once it was writable
+/// (`PR_SET_MDWE`, Linux 6.3). It can't be undone. For a child between fork and exec too.
+///
+/// # Errors
+///
+/// [`Error::Attribute`]; `EINVAL` before Linux 6.3: see [`can_deny_exec_gain`].
+pub fn deny_exec_gain() -> Result<(), Error> {
+    let flags = libc::c_ulong::from(libc::PR_MDWE_REFUSE_EXEC_GAIN);
+    mdwe(libc::PR_SET_MDWE, flags)
+        .map(drop)
+        .map_err(named("no execution of memory that was written"))
+}
+
+/// Whether this kernel has [`deny_exec_gain`].
+#[must_use]
+pub fn can_deny_exec_gain() -> bool {
+    mdwe(libc::PR_GET_MDWE, 0).is_ok()
+}
+
+fn mdwe(option: i32, flags: libc::c_ulong) -> Result<i32, Errno> {
+    // SAFETY: both options take numbers only and touch no memory; the kernel wants the unused
+    // arguments to be zero.
+    Errno::result(unsafe { libc::prctl(option, flags, 0_u64, 0_u64, 0_u64) })
+}
+
 /// Sends `signal` to this process when its parent ends.
 ///
 /// Changing the user resets it, so it is called after that; grandchildren do not inherit it.

@@ -65,7 +65,7 @@ impl Launch<'_> {
         let env = pointers(self.env);
         restore_signals()?;
         let errno = place_and_start(&sources, &program, &argv, &env);
-        end_unstarted(errno, report.as_ref())
+        end_unstarted(errno, report.as_ref().map(|fd| fd.as_fd()))
     }
 }
 
@@ -130,7 +130,9 @@ fn place_and_start(
     Errno::last()
 }
 
-fn end_unstarted(errno: Errno, report: Option<&OwnedFd>) -> ! {
+/// Ends a child that can't become its program, and says why where its parent watches
+/// ([`exec_report`]).
+pub fn end_unstarted(errno: Errno, report: Option<BorrowedFd<'_>>) -> ! {
     if let Some(report) = report {
         // Nobody is left to be told if this fails; the exit code still says it.
         let _ = nix::unistd::write(report, &(errno as i32).to_ne_bytes());
