@@ -91,7 +91,7 @@ stop_services() {
             fi
             systemctl stop "$unit" >>"$STEP_LOG" 2>&1
         done
-        systemctl stop 'robotd-session@*.service' 'robotd-teardown@*.service' robotd.slice >>"$STEP_LOG" 2>&1
+        systemctl stop 'robotd-session@*.service' 'robotd-teardown@*.service' robotd-probe.service robotd.slice >>"$STEP_LOG" 2>&1
         for unit in "${SERVICES[@]}" "${TEMPLATES[@]}"; do
             # Another's unit of this name is not ours to remove.
             if grep -qs "$PROGRAMS" "$UNITS/$unit"; then rm -f "$UNITS/$unit"; fi

@@ -3,7 +3,7 @@
 # Orchestrator, broker and agent: units where systemd is PID 1, plain processes elsewhere.
 
 readonly SERVICES=(robotd-quickstart.service robotd-quickstart-broker.service robotd-quickstart-orchestrator.service)
-readonly TEMPLATES=(robotd-session@.service robotd-teardown@.service)
+readonly TEMPLATES=(robotd-session@.service robotd-teardown@.service robotd-probe.service)
 
 ask() { "$PROGRAMS/robot-orchestrator" "$@" --data-dir "$STATE/orchestrator/data" 9>&-; }
 control() { "$PROGRAMS/robotctl" "$@" --control "$RUN/a/control.sock" 9>&-; }

@@ -108,6 +108,12 @@ pub struct Status {
     pub spool_used_bytes: u64,
     /// As much may wait.
     pub spool_limit_bytes: u64,
+    /// What the host can do, by name; empty while it is not known.
+    #[serde(default)]
+    pub abilities: Vec<String>,
+    /// What the policy requires and the host can't do: every offer is refused (HOST_NOT_ABLE).
+    #[serde(default)]
+    pub missing_abilities: Vec<String>,
 }
 
 /// Where the link stands.

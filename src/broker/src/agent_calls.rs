@@ -143,6 +143,8 @@ impl Broker {
             result_key: self.keys.result_public(),
             secret_key: self.keys.secret_public(),
             slots: self.slots(),
+            abilities: self.abilities.clone(),
+            missing: self.missing(),
         })
     }
 
@@ -164,6 +166,7 @@ impl Broker {
     ) -> Result<Reply, Refusal> {
         self.look_at_clock();
         self.permit_company()?;
+        self.permit_host()?;
         self.policy.tenant(tenant)?;
         let account = self.free_slot(wished, tenant)?;
         let challenge = Challenge::generate().map_err(|error| {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use order::{Challenge, KeyId, LicenseTimes, Order, Phase, PhaseAt, Sha256Hex, Signed};
 use privsep::broker::{HeldState, Request, StopMode};
-use privsep::session::Report;
+use privsep::session::{Report, Sandbox};
 use privsep::{Refusal, broker};
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,7 @@ impl Bound {
 pub(crate) struct Started {
     pub(crate) order: Order,
     pub(crate) network: NetworkProfile,
+    pub(crate) sandbox: Sandbox,
 }
 
 /// Where it stands.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use events::{Code, Event};
 use order::{AgentId, AttemptRef, Phase, PhaseAt};
+use privsep::abilities::Abilities;
 use privsep::broker::{Answer, Notice, Reply, Slot, SlotState};
 use privsep::session::{Backend, ToSession};
 use privsep::{Refusal, encode};
@@ -67,6 +68,10 @@ pub(crate) struct Broker {
     /// Accounts whose users are being closed; numbers rise.
     pub(crate) closings: BTreeMap<String, Closing>,
     pub(crate) last_closing: u64,
+    /// What the host can do; absent until the probe has reported.
+    pub(crate) abilities: Option<Abilities>,
+    /// When the probe is given up, while it is awaited.
+    pub(crate) probe_until: Option<Duration>,
 }
 
 /// A connection on session.sock.
@@ -104,6 +109,8 @@ pub(crate) enum Watch {
     Session(AttemptRef),
     /// The teardown of an account's slot.
     Teardown(String),
+    /// Finding out what the host can do.
+    Probe,
 }
 
 impl Broker {

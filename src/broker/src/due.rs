@@ -31,6 +31,7 @@ impl Broker {
             .filter_map(due)
             .chain(recoveries)
             .chain([self.tidy_at])
+            .chain(self.probe_until)
             .min()
     }
 
@@ -48,6 +49,9 @@ impl Broker {
             .collect();
         for attempt in attempts {
             self.attempt_is_late(attempt);
+        }
+        if self.probe_until.is_some_and(|at| at <= now) {
+            self.probe_ended("it did not report in time");
         }
         let recoveries: Vec<_> = self
             .recovering
@@ -112,7 +116,8 @@ impl Broker {
                     self.end_unlaunched(attempt, refusal);
                 }
             }
-            (Unit::Teardown(_), Ok(())) => {}
+            (Unit::Teardown(_) | Unit::Probe, Ok(())) => {}
+            (Unit::Probe, Err(refusal)) => self.probe_ended(&refusal.to_string()),
             (Unit::Teardown(account), Err(refusal)) => {
                 self.operator(&refusal.to_string());
                 self.on_ended(&Watch::Teardown(account));

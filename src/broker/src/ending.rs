@@ -112,6 +112,7 @@ impl Broker {
             wipe: report.wipe.clone(),
             usage: report.usage,
             not_enforced: report.not_enforced.clone(),
+            sandbox: report.sandbox.clone(),
             remarks: remarks(held, report),
         }
     }
@@ -282,6 +283,7 @@ impl Broker {
                 self.session_lost(*attempt, "its process ended without a report")
             }
             Watch::Teardown(account) => self.teardown_ended(account),
+            Watch::Probe => self.probe_ended("its process ended without a report"),
         }
     }
 
@@ -325,8 +327,11 @@ impl Broker {
 fn remarks(held: &Attempt, report: &Report) -> Vec<String> {
     let company = held.bound.as_ref().is_some_and(|bound| bound.people);
     let company = company.then(|| crate::logins::REMARK.to_owned());
+    let started = held.started.as_ref();
+    let weakened = started.map(|started| crate::able::remarks(&started.sandbox));
     company
         .into_iter()
+        .chain(weakened.unwrap_or_default())
         .chain(crate::limits::remark(report))
         .collect()
 }
@@ -400,5 +405,6 @@ pub(crate) fn empty(outcome: Outcome) -> Report {
         usage: None,
         not_enforced: vec![],
         wipe: None,
+        sandbox: None,
     }
 }

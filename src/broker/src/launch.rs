@@ -63,7 +63,7 @@ impl Broker {
         )
     }
 
-    fn start_program(&mut self, args: &[&str], what: Watch) -> Result<(), Refusal> {
+    pub(crate) fn start_program(&mut self, args: &[&str], what: Watch) -> Result<(), Refusal> {
         let program = self.policy.paths.programs.join("robotd-session");
         let socket = self.policy.paths.runtime.join("session.sock");
         let spawn = args

@@ -9,7 +9,7 @@
 //! * what is allowed: `policy`, `trust`, `order_keys`, `keys`, `generation`, `attempts` (the table of requests × stages)
 //! * what is kept: `record` (slots, results, started attempts), `fences`, `tenants` (whose slots), `outbox` (events), `store` (packages; `tidying` removes)
 //! * what happens: `serve` (the loop), `agent_calls` → `starting` → `session_calls` → `ending`,
-//!   `closing` (users), `limits` (that were reached), `due` (deadlines), `logins` (people on the host; `privileges` follows
+//!   `able` (what the host can do), `closing` (users), `limits` (that were reached), `due` (deadlines), `logins` (people on the host; `privileges` follows
 //!   the journal), `wiping` (volumes that their sessions could not end), and `recovery` at start
 //! * with whom: `launch` (programs and units), `bus` (systemd, logind), `work` (threads), `rate`, `admin_calls`
 
@@ -28,6 +28,7 @@ mod store;
 mod tenants;
 mod tidying;
 
+mod able;
 mod admin_calls;
 mod agent_calls;
 mod broker;

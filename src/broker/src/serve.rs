@@ -95,6 +95,7 @@ pub(crate) fn run(policy: &Path) -> Result<(), StartError> {
     let (mut broker, sockets) = build(policy, signals)?;
     broker.recover()?;
     broker.look_around();
+    broker.probe_host();
     broker.operator(&format!(
         "ready, {} slots, sessions by {}",
         broker.policy.slots.len(),
@@ -183,6 +184,8 @@ fn build(policy: Policy, signals: Signals) -> Result<(Broker, Sockets), StartErr
         looked_around: false,
         closings: BTreeMap::new(),
         last_closing: 0,
+        abilities: None,
+        probe_until: None,
         policy,
     };
     Ok((broker, sockets))

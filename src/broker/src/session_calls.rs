@@ -29,6 +29,7 @@ impl Broker {
             (Who::Unknown, FromSession::TeardownHello { account }) => {
                 self.teardown_hello(at, pid, &account)
             }
+            (Who::Unknown, FromSession::Abilities(abilities)) => self.probed(at, pid, abilities),
             (Who::Session(attempt), FromSession::Phase(step)) => {
                 self.session_step(attempt, step);
                 Ok(())
@@ -205,7 +206,12 @@ impl Broker {
     }
 
     /// The peer is root already; it must also be the very process that was started.
-    fn own_process(&self, pid: i32, unit: &str, what: &Watch) -> Result<SessionProcess, Refusal> {
+    pub(crate) fn own_process(
+        &self,
+        pid: i32,
+        unit: &str,
+        what: &Watch,
+    ) -> Result<SessionProcess, Refusal> {
         let foreign = || {
             Refusal::new(
                 "SESSION_FOREIGN",

@@ -51,8 +51,10 @@ impl Broker {
             .unwrap_or_default();
         let network = permit_order(&self.policy, &order, &account)?;
         self.serves(&order.tenant, &account)?;
+        let sandbox = self.policy.sandbox.permit(&order.profiles.sandbox)?;
         // Somebody may have come since the reservation.
         self.permit_company()?;
+        self.permit_host()?;
         let bound = Bound {
             people: self.has_company(),
             ..bind(&order, &signed)?
@@ -64,7 +66,11 @@ impl Broker {
         let package_needed = !self.store.has(&order.package);
         if let Some(held) = self.attempts.get_mut(&attempt) {
             held.package = Some(order.package);
-            held.started = Some(Started { order, network });
+            held.started = Some(Started {
+                order,
+                network,
+                sandbox: sandbox.clone(),
+            });
             held.bound = Some(bound);
             held.stage = Stage::AwaitsPackage;
         }
@@ -72,6 +78,7 @@ impl Broker {
             Self::event_now(Code::JobStarted).with("account", account),
             Some(attempt),
         );
+        self.tell_weakened(attempt, &sandbox);
         if !package_needed {
             self.take_in(attempt, None)?;
         }
@@ -221,7 +228,14 @@ impl Broker {
             )
         };
         let held = self.attempts.get(&attempt).ok_or_else(missing)?;
-        let (Started { order, network }, bound) = held
+        let (
+            Started {
+                order,
+                network,
+                sandbox,
+            },
+            bound,
+        ) = held
             .started
             .as_ref()
             .zip(held.bound.as_ref())
@@ -273,6 +287,7 @@ impl Broker {
             lease_until_ns: bound.lease_until_ns,
             stop_at_lease_end: self.policy.lease.on_loss == OnLoss::StopAtExpiry,
             host_network: *network == NetworkProfile::Host,
+            sandbox: sandbox.clone(),
         })
     }
 }

@@ -55,6 +55,8 @@ pub(crate) enum Unit {
     Session(AttemptRef, u32),
     /// The teardown of an account's slot.
     Teardown(String),
+    /// Finding out what the host can do.
+    Probe,
 }
 
 /// What a worker brought.
@@ -199,7 +201,7 @@ fn carry_out(job: Job, bus: &mut Bus) -> Done {
         Job::StartUnit { unit, about } => {
             let outcome = match about {
                 Unit::Session(_, uid) => bus.start_session(&unit, uid),
-                Unit::Teardown(_) => bus.start_unit(&unit, true),
+                Unit::Teardown(_) | Unit::Probe => bus.start_unit(&unit, true),
             };
             Done::UnitStarted { about, outcome }
         }

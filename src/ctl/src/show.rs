@@ -71,7 +71,17 @@ pub(crate) fn status(status: &Status) -> String {
             size(status.spool_limit_bytes)
         )),
     );
+    row("host", said(&status.abilities));
+    row(
+        "lacks",
+        said(&status.missing_abilities)
+            .map(|names| format!("{names}: every job is refused (HOST_NOT_ABLE, host.require)")),
+    );
     table(&rows)
+}
+
+fn said(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| names.join(" "))
 }
 
 /// What it means.
@@ -143,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_healthy_host_in_eight_lines() {
+    fn a_healthy_host_in_nine_lines() {
         let status = Status {
             version: "0.1.0".into(),
             state: "ready".into(),
@@ -160,6 +170,8 @@ mod tests {
             },
             spool_used_bytes: 1536,
             spool_limit_bytes: 4 << 30,
+            abilities: vec!["landlock=7".into(), "seccomp".into()],
+            missing_abilities: vec![],
         };
         let expected = "\
 robotd        0.1.0
@@ -169,7 +181,8 @@ orchestrator  https://o:7443
 agent         a
 slots         2 of 3 free
 jobs          1
-spool         1.5 KiB wait for delivery, at most 4.0 GiB";
+spool         1.5 KiB wait for delivery, at most 4.0 GiB
+host          landlock=7 seccomp";
         assert_eq!(super::status(&status), expected);
     }
 

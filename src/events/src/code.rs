@@ -308,7 +308,17 @@ catalogue! {
         "Somebody used sudo, su or the like on a host that runs bots. If it was not an administrator at work, find out who it was.";
     PeopleNotWatched = 100605, Warning, 0x71f6add6e77946e4b5a52676768dbf65,
         "log-ins on this host can't be watched: {reason}",
-        "logind, D-Bus or the journal does not answer. Jobs go on; log-ins are not events until it does.";}
+        "logind, D-Bus or the journal does not answer. Jobs go on; log-ins are not events until it does.";
+    // 1007xx: what the host can do, and what a job goes without.
+    SandboxWeakened = 100701, Warning, 0x0107986455fe4e77acc58241bcf06fcc,
+        "the job runs in sandbox profile legacy without {without}",
+        "This host's policy says so (sandbox.legacy.without). The result says it too. Take out what the programs of this host do not need.";
+    HostNotAble = 100702, Error, 0xaa6d59cf012f4926b7217660807579a7,
+        "this host can't do what its policy requires: {missing}",
+        "Offers are refused until it can. Enable what is missing (kernel, boot arguments, packages) and restart robotd-broker, or take it out of host.require in policy.toml.";
+    HostNotProbed = 100703, Error, 0x303764cbfe25483bbdfc27760ffd5427,
+        "what this host can do is not known: {reason}",
+        "`robotd-session --probe` did not report. Where the policy requires abilities, offers are refused. Look in the journal for robotd-probe.service.";}
 
 impl Code {
     /// The number.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use order::{Display, Limits, Screenshots, Sha256Hex};
+use order::{Display, Limits, SandboxProfile, Screenshots, Sha256Hex};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -26,6 +26,8 @@ pub(crate) struct Spec {
     pub(crate) display: Option<Display>,
     pub(crate) screenshots: Screenshots,
     pub(crate) limits: Limits,
+    /// Sandbox profile.
+    pub(crate) sandbox: SandboxProfile,
     pub(crate) secrets: Vec<String>,
     /// Name of the one agent that may run it.
     pub(crate) agent: Option<String>,
@@ -64,6 +66,7 @@ pub(crate) struct Submission {
     pub(crate) display: Option<Display>,
     pub(crate) screenshots: Screenshots,
     pub(crate) limits: Limits,
+    pub(crate) sandbox: SandboxProfile,
     pub(crate) secrets: Vec<String>,
     pub(crate) agent: Option<String>,
     pub(crate) tenant: String,

@@ -17,6 +17,7 @@ mod limits;
 mod outcome;
 mod renewal;
 mod result;
+mod sandbox;
 mod verify;
 mod wipe;
 
@@ -34,6 +35,9 @@ pub use renewal::Renewal;
 pub use result::{
     ArtifactTotal, JobResult, LicenseTimes, LogTotals, PhaseAt, SecretUse, SessionSummary,
     StreamTotals,
+};
+pub use sandbox::{
+    Grants, Mdwe, PROFILES, SandboxPart, SandboxProfile, SandboxSummary, profile_table,
 };
 pub use verify::{Challenge, Expectation, OrderError, verify};
 pub use wipe::{Assurance, Canary, KeyReport, ScanReport, VolumeBackend, VolumeReport, WipeReport};

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ended::{EndedBy, Unenforced, Usage};
 use crate::ids::{AgentId, AttemptRef, LeaseId, Sha256Hex};
 use crate::outcome::{Outcome, Phase};
+use crate::sandbox::SandboxSummary;
 use crate::wipe::WipeReport;
 
 /// What became of one attempt. Signed by the broker, so that robotd can't invent it.
@@ -60,6 +61,8 @@ pub struct JobResult {
     pub usage: Option<Usage>,
     /// Limits of the order that this host could not enforce.
     pub not_enforced: Vec<Unenforced>,
+    /// Under which guarantees it ran; absent when its sandbox never stood, or nobody was left to tell.
+    pub sandbox: Option<SandboxSummary>,
     /// What somebody who reads this should know: `PEOPLE_LOGGED_IN` when a person was logged in on the
     /// host meanwhile and its policy marks that; `LIMIT_PROCESSES` when the job asked for more processes
     /// than it may have, with how often.

@@ -6,6 +6,7 @@
 use order::{AttemptRef, KeyId, Phase, PhaseAt, Sha256Hex, Signed};
 use serde::{Deserialize, Serialize};
 
+use crate::abilities::Abilities;
 use crate::refusal::Refusal;
 
 /// A request with its number, chosen by robotd.
@@ -150,6 +151,10 @@ pub enum Reply {
         secret_key: [u8; 32],
         /// The slots.
         slots: Vec<Slot>,
+        /// What the host can do; absent while it is not known.
+        abilities: Option<Abilities>,
+        /// What the policy requires and the host does not have.
+        missing: Vec<String>,
     },
     /// To [`Request::Sync`].
     Held(Vec<Held>),
@@ -202,6 +207,13 @@ pub enum Notice {
     },
     /// A slot became free, busy or quarantined.
     Slot(Slot),
+    /// What the host can do was found out.
+    Abilities {
+        /// What was found.
+        abilities: Abilities,
+        /// What the policy requires and was not.
+        missing: Vec<String>,
+    },
     /// A security event of the privileged side, for the audit lane: JSON of the catalogue.
     Event {
         /// Code of the catalogue.

@@ -10,9 +10,12 @@
 //! | [`doorbell`] | robotd (asks) and an attendant | `attendant.sock` of the attempt |
 //! | [`admin`] | robotctl (asks) and robotd-broker | `admin.sock` |
 //!
+//! [`abilities`] are what a host can do, as three of them say it.
+//!
 //! What crosses towards root is ids, digests, numbers, names that the policy
 //! knows and file descriptors; never a path. Larger documents travel in sealed memfds.
 
+pub mod abilities;
 pub mod admin;
 pub mod attendant;
 pub mod broker;

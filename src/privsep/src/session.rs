@@ -2,11 +2,13 @@
 //! broker started (or its unit's main process).
 
 use order::{
-    ArtifactTotal, AttemptRef, LogTotals, Outcome, PhaseAt, SecretUse, SessionSummary, Unenforced,
-    Usage, VolumeBackend, VolumeReport, WipeReport,
+    ArtifactTotal, AttemptRef, LogTotals, Outcome, PhaseAt, SandboxPart, SandboxProfile,
+    SandboxSummary, SecretUse, SessionSummary, Unenforced, Usage, VolumeBackend, VolumeReport,
+    WipeReport,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::abilities::Abilities;
 use crate::broker::StopMode;
 use crate::refusal::Refusal;
 
@@ -34,6 +36,8 @@ pub enum FromSession {
     },
     /// A volume of this kind is about to be made: who tears it down has to know.
     VolumeChosen(VolumeBackend),
+    /// First and only message of `robotd-session --probe`. Answer: [`ToSession::Recorded`].
+    Abilities(Abilities),
     /// A step was done.
     Phase(PhaseAt),
     /// Something that security people want to know while the job goes on.
@@ -201,6 +205,34 @@ pub struct Spec {
     pub stop_at_lease_end: bool,
     /// The bot may use the host's network; otherwise it has loopback only.
     pub host_network: bool,
+    /// What keeps its programs in.
+    pub sandbox: Sandbox,
+}
+
+/// A sandbox profile, and what this host's policy has it go without.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// Which profile.
+    pub profile: SandboxProfile,
+    /// Parts to go without; none but for `legacy`.
+    pub without: Vec<SandboxPart>,
+}
+
+impl Sandbox {
+    /// Whether this part is left out. Only `legacy` can go without any, whatever stands here.
+    pub fn goes_without(&self, part: SandboxPart) -> bool {
+        self.profile.grants().opt_outs && self.without.contains(&part)
+    }
+
+    /// Whether its programs may make user namespaces.
+    pub fn grants_user_namespaces(&self) -> bool {
+        self.profile.grants().user_namespaces || self.goes_without(SandboxPart::NoUserNamespaces)
+    }
+
+    /// Whether its programs may execute memory that they wrote.
+    pub fn grants_new_code(&self) -> bool {
+        self.profile.grants().new_code || self.goes_without(SandboxPart::Mdwe)
+    }
 }
 
 /// What all processes of a job may use together: bounds of its control group.
@@ -335,4 +367,6 @@ pub struct Report {
     pub not_enforced: Vec<Unenforced>,
     /// The wipe.
     pub wipe: Option<WipeReport>,
+    /// The sandbox; absent when it never stood.
+    pub sandbox: Option<SandboxSummary>,
 }

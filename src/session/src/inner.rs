@@ -1,5 +1,6 @@
 //! What monitor, leader and init say to each other, over pairs that they inherit.
 
+use order::SandboxSummary;
 use privsep::Refusal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -29,7 +30,7 @@ pub(crate) enum FromLeader {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum FromInit {
     /// The job's root stands and its socket listens; the socket comes along.
-    Ready,
+    Ready(SandboxSummary),
     /// The display answers; the directory of its socket comes along, opened O_PATH.
     DisplayReady {
         /// Its number.

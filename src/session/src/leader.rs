@@ -180,8 +180,9 @@ fn start_init(
         mount: true,
         pid: true,
         ipc: true,
+        uts: true,
+        cgroup: true,
         net: !spec.host_network,
-        ..Namespaces::NONE
     };
     match sys::process::fork(namespaces, None)
         .map_err(|error| crate::refusal("SESSION_NOT_OPENED", &error))?

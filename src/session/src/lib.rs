@@ -11,9 +11,10 @@
 //!
 //! * `run`, `open` and `close`: the story of a job, as one straight function each; `report`: its end
 //! * `monitor`: the one place that waits; what to do about whoever speaks or dies meanwhile
-//! * `volume`, `attendant`, `given`, `leader`, `init`, `collect`: what a job is made of; `account` and
-//!   `opened`: whether it may have a session, and whether it got one
+//! * `volume`, `attendant`, `given`, `leader`, `init`, `sandbox`, `collect`: what a job is made of;
+//!   `account` and `opened`: whether it may have a session, and whether it got one
 //! * `limits`: what its processes may use together, and what they used
+//! * `probe`: what the host can do, for the broker
 //! * `sweep`, `teardown`: what is left outside the volume, and the end of a job whose monitor died
 
 mod account;
@@ -27,10 +28,12 @@ mod volume;
 mod init;
 mod leader;
 mod opened;
+mod sandbox;
 
 mod group;
 mod limits;
 mod log_ins;
+mod probe;
 mod sweep;
 mod teardown;
 
@@ -54,11 +57,13 @@ robotd-session - runs one job; started by robotd-broker, as root
 usage: robotd-session --attempt JOB.N [--socket PATH]
        robotd-session --teardown ACCOUNT [--socket PATH]
        robotd-session --volumes STORE
+       robotd-session --probe [--socket PATH]
 
   --attempt JOB.N      the attempt that the broker awaits
   --teardown ACCOUNT   clean a slot whose session died
   --volumes STORE      say which kinds of scratch volume work on this host, and why others do
                        not; STORE is policy.toml's volume.store
+  --probe              find out what this host can do, by trying
   --socket PATH        the broker's socket for sessions
                        (default /run/robotd-broker/session.sock)
 ";
@@ -74,6 +79,7 @@ enum Task {
     Attempt(AttemptRef),
     Teardown(String),
     Volumes(PathBuf),
+    Probe,
 }
 
 /// Runs with these arguments.
@@ -89,6 +95,7 @@ pub fn main(args: impl Iterator<Item = String>) -> ExitCode {
             print!("{}", volumes(&store));
             Ok(())
         }
+        Task::Probe => probe::run(&socket),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,6 +109,10 @@ pub fn main(args: impl Iterator<Item = String>) -> ExitCode {
 fn parse(mut args: impl Iterator<Item = String>) -> Option<(Task, PathBuf)> {
     let (mut task, mut socket) = (None, PathBuf::from(SOCKET));
     while let Some(name) = args.next() {
+        if name == "--probe" && task.is_none() {
+            task = Some(Task::Probe);
+            continue;
+        }
         let value = args.next()?;
         match name.as_str() {
             "--attempt" if task.is_none() => task = Some(Task::Attempt(value.parse().ok()?)),

@@ -233,10 +233,13 @@ fn session_open(monitor: &mut Monitor) -> Result<String, Refusal> {
 }
 
 fn init_ready(monitor: &mut Monitor) -> Result<(), Refusal> {
-    let socket = await_step(monitor, OPEN, "SANDBOX_FAILED", |_, event| match event {
-        Event::Init(FromInit::Ready, mut fds) => fds.pop().map(Ok),
+    let (sandbox, socket) = await_step(monitor, OPEN, "SANDBOX_FAILED", |_, event| match event {
+        Event::Init(FromInit::Ready(sandbox), mut fds) => {
+            fds.pop().map(|socket| Ok((sandbox, socket)))
+        }
         _ => None,
     })?;
+    monitor.sandbox = Some(sandbox);
     monitor.tell_attendant(&ToAttendant::BotSocket, Some(&socket));
     if let Some(place) = &mut monitor.place {
         place.bot_socket = Some(socket);

@@ -52,6 +52,7 @@ pub(crate) fn report(
         usage: monitor.usage(),
         not_enforced: std::mem::take(&mut monitor.bounds.not_enforced),
         wipe,
+        sandbox: monitor.sandbox.take(),
     })
 }
 
@@ -125,7 +126,6 @@ mod tests {
     use order::{
         ArtifactTotal, Assurance, Canary, KeyReport, LogTotals, Phase, PhaseAt, ScanReport,
         SecretUse, Sha256Hex, StreamTotals, Unenforced, Usage, VolumeBackend, VolumeReport,
-        WipeMethod,
     };
 
     use super::*;
@@ -215,6 +215,13 @@ mod tests {
                 duration_ms: u64::MAX,
                 swept: vec![long.clone(); 300],
                 leftovers: vec![long; 300],
+            }),
+            sandbox: Some(order::SandboxSummary {
+                profile: order::SandboxProfile::Legacy,
+                landlock: u32::MAX,
+                seccomp: false,
+                mdwe: order::Mdwe::Off,
+                without: order::SandboxPart::ALL.to_vec(),
             }),
         };
         let message = FromSession::Report(Box::new(bounded(report)));

@@ -64,7 +64,7 @@ fn unexpected() -> Refusal {
     Refusal::new("BROKER_UNREACHABLE", "the broker refused this teardown")
 }
 
-fn answer(broker: &Seqpacket) -> Result<ToSession, Refusal> {
+pub(crate) fn answer(broker: &Seqpacket) -> Result<ToSession, Refusal> {
     let mut buffer = vec![0; privsep::MAX_PACKET];
     let received = broker
         .recv_within(&mut buffer, ANSWER)

@@ -156,6 +156,8 @@ impl Desk {
                 link: self.link.borrow().clone(),
                 spool_used_bytes: standing.spool_used_bytes,
                 spool_limit_bytes: standing.spool_limit_bytes,
+                abilities: standing.abilities,
+                missing_abilities: standing.missing_abilities,
             }),
         }
     }

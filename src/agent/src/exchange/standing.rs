@@ -27,6 +27,10 @@ pub(crate) struct Standing {
     pub(crate) spool_used_bytes: u64,
     /// As much as may wait.
     pub(crate) spool_limit_bytes: u64,
+    /// What the host can do, by name; empty while it is not known.
+    pub(crate) abilities: Vec<String>,
+    /// What its policy requires and it can't do: no job is taken.
+    pub(crate) missing_abilities: Vec<String>,
 }
 
 /// Whether offers are taken.

@@ -1,5 +1,6 @@
 //! What robotd says of itself: each job writes its own line, the jobs' owner the rest.
 
+use privsep::abilities::Abilities;
 use tokio::sync::watch;
 
 use super::admission::Situation;
@@ -62,6 +63,15 @@ impl Board {
         self.change(|standing| {
             standing.jobs.retain(|job| job.attempt != attempt);
             standing.leases.retain(|held| held.job != attempt.job);
+        });
+    }
+
+    /// What the host can do, and what its policy requires beside it.
+    pub(super) fn host(&self, found: &Abilities, missing: Vec<String>) {
+        let abilities = found.names();
+        self.change(|standing| {
+            standing.abilities = abilities;
+            standing.missing_abilities = missing;
         });
     }
 

@@ -308,6 +308,7 @@ impl Dispatch {
             BrokerEvent::Ended { attempt, result } => {
                 _ = self.tell(attempt, Input::Ended(result)).await;
             }
+            BrokerEvent::Abilities { found, missing } => self.parts.board.host(&found, missing),
             BrokerEvent::Slot(Slot { account, state }) => drop(self.slots.insert(account, state)),
             BrokerEvent::Security {
                 code,

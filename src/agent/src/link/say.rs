@@ -142,6 +142,8 @@ pub(super) fn heartbeat(parts: &Parts, ticks_ns: u64, renewals: &[LeaseRef]) -> 
         }),
         free_slots: standing.free_slots,
         slots: standing.slots,
+        abilities: standing.abilities.clone(),
+        missing_abilities: standing.missing_abilities.clone(),
     }
 }
 

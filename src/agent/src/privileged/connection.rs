@@ -108,6 +108,8 @@ impl Connection {
             result_key,
             secret_key,
             slots,
+            abilities,
+            missing,
         } = self.ask(&socket, hello, &mut early).await?
         else {
             return Err(Lost::Contract("no Welcome to Hello".into()));
@@ -123,6 +125,10 @@ impl Connection {
             secret_key,
         })));
         self.pass_on(BrokerEvent::Synced { held, slots })?;
+        self.pass_on(BrokerEvent::Abilities {
+            found: abilities.unwrap_or_default(),
+            missing,
+        })?;
         // What came before the answer to Sync is in that answer, or about slots and security.
         for event in early {
             self.pass_on(event)?;
@@ -239,6 +245,10 @@ fn read(notice: Notice, fds: &[OwnedFd]) -> Result<BrokerEvent, Lost> {
         Notice::Phase { attempt, at } => BrokerEvent::Phase { attempt, at },
         Notice::SecretWanted { attempt, name } => BrokerEvent::SecretWanted { attempt, name },
         Notice::Slot(slot) => BrokerEvent::Slot(slot),
+        Notice::Abilities { abilities, missing } => BrokerEvent::Abilities {
+            found: abilities,
+            missing,
+        },
         Notice::Event {
             code,
             attempt,

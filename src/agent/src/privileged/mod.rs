@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use order::{AttemptRef, PhaseAt, Signed};
 use privsep::Refusal;
+use privsep::abilities::Abilities;
 use privsep::broker::{Held, Reply, Request, Slot};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -68,6 +69,13 @@ pub(crate) enum BrokerEvent {
     },
     /// A slot changed.
     Slot(Slot),
+    /// What the host can do, as far as it is known.
+    Abilities {
+        /// None while nothing is known.
+        found: Abilities,
+        /// What the policy requires and the host does not have.
+        missing: Vec<String>,
+    },
     /// A security event of the privileged side.
     Security {
         /// Code of the catalogue.

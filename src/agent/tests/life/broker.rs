@@ -136,6 +136,7 @@ impl Broker {
         let held = known.held.get_mut(&attempt).unwrap();
         held.state = HeldState::Ended;
         let result = JobResult {
+            sandbox: None,
             remarks: Vec::new(),
             ended_by: order::EndedBy::of("", "", Some(0), None),
             usage: None,
@@ -283,6 +284,8 @@ fn answer(
                     state: SlotState::Free,
                 },
             ],
+            abilities: None,
+            missing: vec![],
         },
         Request::Sync => Reply::Held(known.held.values().cloned().collect()),
         Request::Reserve { attempt, .. } => {

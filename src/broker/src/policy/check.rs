@@ -33,6 +33,7 @@ pub(super) fn check(policy: &Policy) -> Result<(), PolicyError> {
     check_publishers(policy)?;
     check_interpreters(policy)?;
     check_limits(policy)?;
+    super::sandbox::check(policy)?;
     check_paths(policy)?;
     super::publisher::check(policy)?;
     super::tenancy::check(policy)?;

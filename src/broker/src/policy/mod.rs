@@ -7,6 +7,7 @@ mod ceiling;
 mod check;
 mod permit;
 mod publisher;
+mod sandbox;
 mod tenancy;
 mod volume;
 
@@ -19,6 +20,7 @@ use serde::Deserialize;
 pub(crate) use ceiling::{permitted, resources};
 pub use check::PolicyError;
 pub(crate) use permit::{interpreter, permit_order};
+use sandbox::{HostPolicy, SandboxPolicy};
 pub(crate) use volume::VolumePolicy;
 
 /// What this host allows.
@@ -58,6 +60,12 @@ pub struct Policy {
     /// What happens to a running job when its license lease ends.
     #[serde(default)]
     pub lease: LeasePolicy,
+    /// In which sandboxes jobs may run.
+    #[serde(default)]
+    pub sandbox: SandboxPolicy,
+    /// What the host must be able to do.
+    #[serde(default)]
+    pub host: HostPolicy,
     /// Where things are; for tests and unusual hosts.
     #[serde(default)]
     pub paths: Paths,

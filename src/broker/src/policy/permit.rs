@@ -18,13 +18,7 @@ pub(crate) fn permit_order(
     policy.permit_tenant(order, account)?;
     permit_publisher(policy, order, sys::clock::unix_ms())?;
     permit_limits(policy, &order.limits)?;
-    if order.profiles.sandbox != "script" {
-        let detail = format!(
-            "sandbox profile {:?} is not one of this host's: script",
-            order.profiles.sandbox
-        );
-        return Err(Refusal::new("PROFILE_NOT_ALLOWED", detail));
-    }
+    policy.sandbox.permit(&order.profiles.sandbox)?;
     permit_network(policy, order)
 }
 

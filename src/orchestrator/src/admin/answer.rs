@@ -170,8 +170,9 @@ async fn token(app: &App, agent: String, by: String) -> Result<Value, Refused> {
 
 async fn agents(app: &App) -> Result<Value, Refused> {
     let rows = app.desk.ask(|core| core.agents()).await??;
-    let line = |(row, state): (crate::store::AgentRow, Option<String>)| {
-        let shown = match (row.revoked_ms, row.enrolled_ms, state) {
+    let line = |shown: crate::core::AgentShown| {
+        let row = shown.row;
+        let state = match (row.revoked_ms, row.enrolled_ms, shown.state) {
             (Some(_), _, _) => "REVOKED".to_owned(),
             (None, None, _) => "NOT_ENROLLED".to_owned(),
             (None, Some(_), None) => "OFFLINE".to_owned(),
@@ -182,9 +183,10 @@ async fn agents(app: &App) -> Result<Value, Refused> {
             .and_then(|host| serde_json::from_str(&host).ok())
             .unwrap_or_default();
         json!({
-            "agent_id": row.id, "name": row.name, "state": shown,
+            "agent_id": row.id, "name": row.name, "state": state,
             "enrolled_unix_ms": row.enrolled_ms, "revoked_unix_ms": row.revoked_ms,
             "last_seen_unix_ms": row.last_seen_ms, "host": host,
+            "abilities": shown.abilities, "missing_abilities": shown.missing_abilities,
         })
     };
     Ok(Value::Array(rows.into_iter().map(line).collect()))

@@ -127,6 +127,7 @@ fn result(order: &Order) -> JobResult {
             swept: vec![],
             leftovers: vec![],
         }),
+        sandbox: None,
         remarks: vec![],
     }
 }

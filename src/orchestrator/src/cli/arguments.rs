@@ -367,6 +367,9 @@ pub(super) struct Submit {
     /// Only on this agent
     #[arg(long)]
     pub(super) agent: Option<String>,
+    /// Sandbox profile: script, browser, office or legacy; the host's policy says which it takes
+    #[arg(long, value_name = "PROFILE", default_value = "script", value_parser = sandbox)]
+    pub(super) sandbox: order::SandboxProfile,
     /// Grant a secret; can be given several times
     #[arg(long = "secret", value_name = "NAME")]
     pub(super) secrets: Vec<String>,
@@ -513,4 +516,9 @@ impl Filter {
             job: self.job,
         })
     }
+}
+
+fn sandbox(name: &str) -> Result<order::SandboxProfile, String> {
+    order::SandboxProfile::from_name(name)
+        .ok_or_else(|| "write script, browser, office or legacy".to_owned())
 }

@@ -117,6 +117,7 @@ fn submission(arguments: &Submit) -> Result<Submission, Refused> {
         display,
         screenshots: screenshots(arguments),
         limits: limits(arguments),
+        sandbox: arguments.sandbox,
         secrets: arguments.secrets.clone(),
         agent: arguments.agent.clone(),
         tenant: arguments.tenant.clone(),

@@ -190,6 +190,11 @@ pub(super) fn job(job: &Value) -> String {
             ["id", "account", "uid", "display", "closed"].as_slice(),
         ),
         (
+            "sandbox",
+            "sandbox",
+            ["profile", "landlock", "seccomp", "mdwe", "without"].as_slice(),
+        ),
+        (
             "wipe",
             "wipe",
             [

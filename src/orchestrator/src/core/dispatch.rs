@@ -349,7 +349,7 @@ fn offer_message(attempt: AttemptRef, spec: &Spec) -> v1::JobOffer {
             language: automation.language.clone(),
             labels: automation.labels.clone().into_iter().collect(),
         }),
-        sandbox_profile: super::starting::SANDBOX.to_owned(),
+        sandbox_profile: spec.sandbox.name().to_owned(),
         network_profile: super::starting::NETWORK.to_owned(),
         volume_bytes: spec.limits.volume_bytes,
         answer_within: Some(duration(config::ANSWER_WITHIN)),

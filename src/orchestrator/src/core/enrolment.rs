@@ -211,23 +211,45 @@ impl Core {
         Ok(self.store.revoked_serials(self.now())?)
     }
 
-    pub(crate) fn agents(&self) -> Result<Vec<(AgentRow, Option<String>)>, Refused> {
+    pub(crate) fn agents(&self) -> Result<Vec<AgentShown>, Refused> {
         let rows = self.store.agents()?;
         Ok(rows
             .into_iter()
             .map(|row| {
-                let state = self.online.get(&row.id).map(|online| {
-                    let name = online
-                        .state
-                        .as_str_name()
-                        .trim_start_matches("AGENT_STATE_");
-                    match online.blockers.is_empty() {
-                        true => name.to_owned(),
-                        false => format!("{name} ({})", online.blockers.join(", ")),
-                    }
-                });
-                (row, state)
+                let online = self.online.get(&row.id);
+                AgentShown {
+                    state: online.map(state_name),
+                    abilities: online.map(|now| now.abilities.clone()).unwrap_or_default(),
+                    missing_abilities: online
+                        .map(|now| now.missing_abilities.clone())
+                        .unwrap_or_default(),
+                    row,
+                }
             })
             .collect())
+    }
+}
+
+/// An agent with what it says of itself while it is online.
+pub(crate) struct AgentShown {
+    pub(crate) row: AgentRow,
+    pub(crate) state: Option<String>,
+    /// What its host can do.
+    pub(crate) abilities: Vec<String>,
+    /// What its host's policy requires beside that: it refuses every offer.
+    pub(crate) missing_abilities: Vec<String>,
+}
+
+/// Its state, and in brackets why it takes nothing.
+fn state_name(online: &super::session::Online) -> String {
+    let name = online.state.as_str_name();
+    let name = name.trim_start_matches("AGENT_STATE_");
+    let mut reasons = online.blockers.clone();
+    if !online.missing_abilities.is_empty() {
+        reasons.push("HOST_NOT_ABLE".to_owned());
+    }
+    match reasons.is_empty() {
+        true => name.to_owned(),
+        false => format!("{name} ({})", reasons.join(", ")),
     }
 }

@@ -40,7 +40,7 @@ use crate::vault::Vault;
 
 pub(crate) use commit::{Committed, LaneKey, Row};
 pub(crate) use dispatch::Job;
-pub(crate) use enrolment::Enrolled;
+pub(crate) use enrolment::{AgentShown, Enrolled};
 pub(crate) use feeds::Line;
 pub(crate) use session::{Body, Online, Sessions};
 pub(crate) use show::stream;

@@ -32,6 +32,9 @@ pub(crate) struct Online {
     pub(super) free_slots: u32,
     pub(super) state: v1::AgentState,
     pub(super) blockers: Vec<String>,
+    /// What the host can do and what its policy misses, as its agent says.
+    pub(super) abilities: Vec<String>,
+    pub(super) missing_abilities: Vec<String>,
     pub(super) last_heard: u64,
     /// Grows when the agent may take what it rejected: a slot came free, its state changed.
     pub(super) openings: u64,
@@ -108,6 +111,8 @@ impl Core {
                 free_slots: 0,
                 state: v1::AgentState::Ready,
                 blockers: Vec::new(),
+                abilities: Vec::new(),
+                missing_abilities: Vec::new(),
                 last_heard: self.clock.boot_ms(),
                 openings: 0,
             },
@@ -221,6 +226,8 @@ impl Core {
             online.free_slots = beat.free_slots;
             online.state = beat.state();
             online.blockers = blockers;
+            online.abilities = names(&beat.abilities);
+            online.missing_abilities = names(&beat.missing_abilities);
         }
         for held in &beat.jobs {
             if let Some(attempt) = attempt_of(held.job.as_ref())
@@ -325,6 +332,15 @@ pub(super) fn duration(length: std::time::Duration) -> prost_types::Duration {
         seconds: i64::try_from(length.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(length.subsec_nanos()).unwrap_or(0),
     }
+}
+
+/// As many as are kept of a list that an agent sends, and as long.
+const MOST_NAMES: usize = 64;
+const LONGEST_NAME: usize = 64;
+
+fn names(said: &[String]) -> Vec<String> {
+    let kept = said.iter().filter(|name| name.len() <= LONGEST_NAME);
+    kept.take(MOST_NAMES).cloned().collect()
 }
 
 fn host_facts(host: Option<&v1::HostFacts>) -> serde_json::Value {

@@ -149,6 +149,7 @@ impl Core {
                 result.not_enforced.iter().map(row).collect::<Vec<_>>()
             }).unwrap_or_default(),
             "remarks": result.as_ref().map(|result| result.remarks.clone()).unwrap_or_default(),
+            "sandbox": result.as_ref().and_then(|result| result.sandbox.clone()),
             "wipe": result.as_ref().and_then(|result| result.wipe.as_ref()).map(show_wipe),
         });
         if let (Value::Object(shown), Value::Object(output)) = (&mut shown, output) {

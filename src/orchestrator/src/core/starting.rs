@@ -17,8 +17,7 @@ use crate::refused::Refused;
 use crate::spec::Spec;
 use crate::store::AttemptRow;
 
-/// Profiles of a job; what they grant stands in the broker's policy.
-pub(super) const SANDBOX: &str = "script";
+/// Network profile of a job; what it grants stands in the broker's policy.
 pub(super) const NETWORK: &str = "host";
 
 /// What an order is made of, beside the spec.
@@ -54,7 +53,7 @@ pub(super) fn make_order(spec: &Spec, terms: &Terms<'_>) -> Order {
         limits,
         secrets: spec.secrets.clone(),
         profiles: Profiles {
-            sandbox: SANDBOX.to_owned(),
+            sandbox: spec.sandbox.name().to_owned(),
             network: NETWORK.to_owned(),
         },
         lease: Lease {

@@ -178,6 +178,7 @@ fn resolve(submission: Submission, package: &PackageRow, by: &str) -> Spec {
         display: submission.display,
         screenshots: submission.screenshots,
         limits: submission.limits,
+        sandbox: submission.sandbox,
         secrets: submission.secrets,
         agent: submission.agent,
         tenant: submission.tenant,

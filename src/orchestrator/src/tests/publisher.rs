@@ -163,6 +163,7 @@ pub(super) fn result(
     out: StreamTotals,
 ) -> JobResult {
     JobResult {
+        sandbox: None,
         remarks: Vec::new(),
         ended_by: order::EndedBy::of("", "", Some(0), None),
         usage: Some(order::Usage {

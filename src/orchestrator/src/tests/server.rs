@@ -186,6 +186,7 @@ impl Server {
             display: None,
             screenshots: order::Screenshots::default(),
             limits: order::Limits::default(),
+            sandbox: order::SandboxProfile::Script,
             secrets: Vec::new(),
             agent: None,
             tenant: "default".to_owned(),

@@ -117,7 +117,8 @@ impl Job<'_> {
     fn start_with(&mut self, command: &[&str], fds: &[BorrowedFd<'_>]) -> Result<(), Refusal> {
         let argv: Vec<String> = command.iter().map(|part| (*part).to_owned()).collect();
         let env = programs::environment(self.spec, self.session, self.display);
-        let started = programs::start(&argv, &env, fds).map_err(|refusal| refuse(refusal.detail));
+        let started =
+            programs::start(&argv, &env, fds, self.plan).map_err(|refusal| refuse(refusal.detail));
         self.own.push(started?);
         Ok(())
     }

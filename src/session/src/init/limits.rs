@@ -6,8 +6,11 @@ use sys::process::Limit;
 /// The kernel's own default. The session's unit has more, for its attendant.
 const LOCKED: u64 = 8 << 20;
 
+/// POSIX queues: the kernel's default.
+const QUEUE_BYTES: u64 = 819_200;
+
 /// Never the address space (RLIMIT_AS): a browser reserves terabytes and dies without them.
-pub(super) fn of(spec: &Spec) -> [Limit; 7] {
+pub(super) fn of(spec: &Spec) -> [Limit; 8] {
     [
         // What a crashed process held is in no file.
         Limit::Core(0),
@@ -18,6 +21,7 @@ pub(super) fn of(spec: &Spec) -> [Limit; 7] {
         // Of the account, which has one job at a time. The group's bound is met first and counts; on a
         // host without that controller this one holds alone.
         Limit::Processes(spec.resources.processes),
+        Limit::MessageQueues(QUEUE_BYTES),
         // Nobody gets ahead of others on this host.
         Limit::Nice(0),
         Limit::RealTimePriority(0),

@@ -6,9 +6,12 @@
 
 mod display;
 mod limits;
+mod proc;
 mod programs;
 mod root;
 mod serve;
+
+pub(crate) use programs::nothing;
 
 use std::os::fd::OwnedFd;
 
@@ -19,6 +22,7 @@ use sys::process::Identity;
 
 use crate::inner::{FromInit, say};
 use crate::leader::Variable;
+use crate::sandbox::Plan;
 
 /// What init needs of the monitor.
 pub(crate) struct Inherited {
@@ -35,7 +39,7 @@ pub(crate) struct Inherited {
 /// The story of init. Its result is the exit code.
 pub(crate) fn run(spec: &Spec, inherited: Inherited, environment: &[Variable]) -> i32 {
     let prepared = prepare(spec, &inherited);
-    let outcome = prepared.and_then(|()| serve::serve(spec, &inherited, environment));
+    let outcome = prepared.and_then(|plan| serve::serve(spec, &inherited, environment, &plan));
     match outcome {
         Ok(()) => 0,
         Err(refusal) => {
@@ -45,11 +49,13 @@ pub(crate) fn run(spec: &Spec, inherited: Inherited, environment: &[Variable]) -
     }
 }
 
-fn prepare(spec: &Spec, inherited: &Inherited) -> Result<(), Refusal> {
+fn prepare(spec: &Spec, inherited: &Inherited) -> Result<Plan, Refusal> {
     use std::os::fd::AsFd as _;
     let failed = |error: &dyn std::error::Error| crate::refusal("SANDBOX_FAILED", error);
     sys::process::set_umask(0o022);
-    root::build(spec)?;
+    let plan = Plan::of(&spec.sandbox)?;
+    sys::process::set_hostname(&host_name(spec)).map_err(|error| failed(&error))?;
+    root::build(spec, plan.proc_is_writable())?;
     if let Some(cookie) = &inherited.cookie {
         display::prepare(&spec.account, cookie).map_err(|error| failed(&error))?;
     }
@@ -58,7 +64,21 @@ fn prepare(spec: &Spec, inherited: &Inherited) -> Result<(), Refusal> {
         sys::net::loopback_up().map_err(|error| failed(&error))?;
     }
     become_bot(spec).map_err(|error| failed(&error))?;
-    say(&inherited.monitor, &FromInit::Ready, &[socket.as_fd()])
+    // Last: what stands above needs what this takes away.
+    let sandbox = plan.confine_init(&root::writable(spec))?;
+    say(
+        &inherited.monitor,
+        &FromInit::Ready(sandbox),
+        &[socket.as_fd()],
+    )?;
+    Ok(plan)
+}
+
+/// The job's own: the host's name is none of its business. The end of the id is its random part.
+fn host_name(spec: &Spec) -> String {
+    let id = spec.attempt.job.to_string();
+    let (_, random) = id.split_at(id.len().saturating_sub(8));
+    format!("robot-{random}")
 }
 
 /// For good: no capability, no way to get one, no set-user-id program that works.

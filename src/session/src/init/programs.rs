@@ -1,5 +1,6 @@
 //! The programs of a job: the display with its window manager and bus, and the bot.
 
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -9,6 +10,7 @@ use privsep::session::Spec;
 use sys::process::{Fork, Launch, Namespaces, Process, Program, exec_report};
 
 use crate::leader::Variable;
+use crate::sandbox::{Plan, Unconfined};
 
 /// Where a job finds programs: its own command first.
 const PATH: &str = "/run/robot/bin:/usr/local/bin:/usr/bin:/bin";
@@ -21,6 +23,7 @@ pub(super) fn start(
     argv: &[String],
     env: &[Variable],
     fds: &[BorrowedFd<'_>],
+    plan: &Plan,
 ) -> Result<Process, Refusal> {
     let failed = |error: &dyn std::error::Error| {
         let code = "PROGRAM_NOT_STARTED";
@@ -53,11 +56,18 @@ pub(super) fn start(
                 report: Some(report.as_fd()),
             };
             // A group of its own: a stop reaches all of it, a terminal none of it.
-            let started = sys::process::set_session().and_then(|_| launch.exec());
-            let Err(_) = started;
-            crate::leader::leave(127)
+            let Err(error) = confined(plan, &launch);
+            sys::process::end_unstarted(error.errno(), Some(report.as_fd()))
         }
     }
+}
+
+/// Becomes the program; the filter comes last before it, since this process's own calls would
+/// have to pass it.
+fn confined(plan: &Plan, launch: &Launch<'_>) -> Result<Infallible, Unconfined> {
+    sys::process::set_session()?;
+    plan.confine_program()?;
+    Ok(launch.exec()?)
 }
 
 fn strings(texts: impl Iterator<Item = String>) -> Result<Vec<CString>, std::ffi::NulError> {
@@ -65,7 +75,7 @@ fn strings(texts: impl Iterator<Item = String>) -> Result<Vec<CString>, std::ffi
 }
 
 /// /dev/null for whoever has nothing to read or say.
-pub(super) fn nothing() -> Result<OwnedFd, Refusal> {
+pub(crate) fn nothing() -> Result<OwnedFd, Refusal> {
     let file = File::options().read(true).write(true).open("/dev/null");
     file.map(OwnedFd::from)
         .map_err(|error| crate::refusal("SANDBOX_FAILED", &error))

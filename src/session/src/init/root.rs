@@ -7,7 +7,10 @@
 //! | /work | the package with the volume's `upper` on top: the working directory |
 //! | /home/…, /run/user/UID, /tmp, /var/tmp, /dev/shm | parts of the volume |
 //! | /run/robot | job.sock, params.json, artifacts, bin/robotjob |
-//! | /proc | of the job's own pid namespace |
+//! | /proc | of the job's own pid namespace, without what is the host's: `proc` |
+//!
+//! Every mount is read-only, without set-user-id programs and devices, but the volume's parts, which
+//! are writable, the six device nodes and the job's own terminals.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -17,8 +20,9 @@ use std::path::{Path, PathBuf};
 
 use privsep::Refusal;
 use privsep::session::Spec;
-use sys::mount::{Attributes, Filesystem, HidePid, Propagation, Reach, Tree};
+use sys::mount::{Attributes, Filesystem, Propagation, Reach, Tree};
 
+use super::proc;
 use crate::volume::Volume;
 
 /// Directories of the host that programs live in. Links among them stay links.
@@ -38,11 +42,11 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// Most files and bytes of the root's own skeleton.
 const SKELETON_BYTES: &str = "1048576";
 
-type Step = Result<(), Box<dyn std::error::Error>>;
+pub(super) type Step = Result<(), Box<dyn std::error::Error>>;
 
 /// Builds the root and makes it this namespace's.
-pub(super) fn build(spec: &Spec) -> Result<(), Refusal> {
-    assemble(spec).map_err(|error| {
+pub(super) fn build(spec: &Spec, proc_writable: bool) -> Result<(), Refusal> {
+    assemble(spec, proc_writable).map_err(|error| {
         Refusal::new(
             "SANDBOX_FAILED",
             format!(
@@ -53,7 +57,7 @@ pub(super) fn build(spec: &Spec) -> Result<(), Refusal> {
     })
 }
 
-fn assemble(spec: &Spec) -> Step {
+fn assemble(spec: &Spec, proc_writable: bool) -> Step {
     sys::mount::set_propagation(Path::new("/"), Propagation::Private)?;
     let root = Volume::root_place();
     let skeleton = Filesystem::open("tmpfs")?
@@ -66,8 +70,7 @@ fn assemble(spec: &Spec) -> Step {
     robot(spec, &root)?;
     resolver(spec, &root)?;
     work(&root, &spec.package_tree)?;
-    fs::create_dir(root.join("proc"))?;
-    sys::mount::proc(HidePid::No, false)?.attach(&root.join("proc"))?;
+    proc::show(&root, proc_writable)?;
     sys::mount::enter_root(&root)?;
     Ok(())
 }
@@ -112,7 +115,6 @@ fn devices(root: &Path) -> Step {
         fs::write(dev.join(name), "")?;
         let node = Attributes {
             no_dev: false,
-            read_only: false,
             no_exec: true,
             ..Attributes::READ_ONLY
         };
@@ -138,19 +140,28 @@ fn devices(root: &Path) -> Step {
     Ok(())
 }
 
+/// Part of the volume, where the bot sees it, and that nothing there is executed.
+fn parts(spec: &Spec) -> [(&'static str, String, bool); 6] {
+    let place = |path: &str| path.trim_start_matches('/').to_owned();
+    [
+        ("home", place(&spec.account.home), false),
+        ("run", format!("run/user/{}", spec.account.uid), true),
+        ("tmp", place("tmp"), false),
+        ("vartmp", place("var/tmp"), false),
+        ("shm", place("dev/shm"), true),
+        ("artifacts", place("run/robot/artifacts"), true),
+    ]
+}
+
+/// All that the bot can write, its home first.
+pub(super) fn writable(spec: &Spec) -> Vec<String> {
+    let places = parts(spec).map(|(_, place, _)| format!("/{place}"));
+    places.into_iter().chain(["/work".to_owned()]).collect()
+}
+
 fn volume(spec: &Spec, root: &Path) -> Step {
     let volume = volume_place();
-    let runtime = format!("run/user/{}", spec.account.uid);
-    let home = spec.account.home.trim_start_matches('/').to_owned();
-    let parts = [
-        ("home", home.as_str(), false),
-        ("run", runtime.as_str(), true),
-        ("tmp", "tmp", false),
-        ("vartmp", "var/tmp", false),
-        ("shm", "dev/shm", true),
-        ("artifacts", "run/robot/artifacts", true),
-    ];
-    for (part, place, no_exec) in parts {
+    for (part, place, no_exec) in parts(spec) {
         let target = root.join(place);
         fs::create_dir_all(&target)?;
         let attributes = Attributes {

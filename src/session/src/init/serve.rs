@@ -14,12 +14,14 @@ use super::display::Claim;
 use super::{Inherited, programs};
 use crate::inner::{FromInit, Heard, ToInit, hear, say};
 use crate::leader::Variable;
+use crate::sandbox::Plan;
 
 /// A job as init sees it.
 pub(super) struct Job<'a> {
     pub(super) spec: &'a Spec,
     pub(super) session: &'a [Variable],
     pub(super) inherited: &'a Inherited,
+    pub(super) plan: &'a Plan,
     pub(super) display: Option<u32>,
     pub(super) claim: Option<Claim>,
     /// The display, the window manager, the bus: not the bot's.
@@ -32,6 +34,7 @@ pub(super) fn serve(
     spec: &Spec,
     inherited: &Inherited,
     session: &[Variable],
+    plan: &Plan,
 ) -> Result<(), Refusal> {
     let signals = Signals::new(&[Signal::SIGCHLD])
         .map_err(|error| crate::refusal("SANDBOX_FAILED", &error))?;
@@ -39,6 +42,7 @@ pub(super) fn serve(
         spec,
         session,
         inherited,
+        plan,
         display: None,
         claim: None,
         own: vec![],
@@ -91,7 +95,12 @@ impl Job<'_> {
             self.inherited.stdout.as_fd(),
             self.inherited.stderr.as_fd(),
         ];
-        self.bot = Some(programs::start(&programs::bot(self.spec), &env, &fds)?);
+        self.bot = Some(programs::start(
+            &programs::bot(self.spec),
+            &env,
+            &fds,
+            self.plan,
+        )?);
         say(&self.inherited.monitor, &FromInit::Started, &[])
     }
 

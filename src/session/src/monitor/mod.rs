@@ -9,7 +9,7 @@ mod wait;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use order::{Outcome, Phase, PhaseAt};
+use order::{Outcome, Phase, PhaseAt, SandboxSummary};
 use privsep::Refusal;
 use privsep::attendant::Totals;
 use privsep::session::{FromSession, NoticeKind, Spec};
@@ -60,6 +60,8 @@ pub(crate) struct Monitor {
     pub(crate) group: Option<Group>,
     /// What the job may use and has used.
     pub(crate) bounds: Bounds,
+    /// What init says that it enforced.
+    pub(crate) sandbox: Option<SandboxSummary>,
     pub(crate) totals: Totals,
     pub(crate) given: Vec<Given>,
     /// Stops and the host's end come too late for the bot.
@@ -118,6 +120,7 @@ impl Monitor {
             init_socket: None,
             group: None,
             bounds: Bounds::default(),
+            sandbox: None,
             totals: Totals::default(),
             given: vec![],
             closing: false,

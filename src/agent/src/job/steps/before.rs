@@ -47,7 +47,9 @@ pub(super) fn rejected(error: CallError) -> Ending {
 fn reason_of(refusal: &Refusal) -> RejectReason {
     match refusal.code.as_str() {
         // People leave, hosts open again, services come back.
-        "PEOPLE_LOGGED_IN" | "ACCOUNT_LOGGED_IN" | "HOST_CLOSED" => RejectReason::Busy,
+        "PEOPLE_LOGGED_IN" | "ACCOUNT_LOGGED_IN" | "HOST_CLOSED" | "HOST_NOT_PROBED" => {
+            RejectReason::Busy
+        }
         "NO_FREE_SLOT" | "RECOVERY_RUNS" | "NO_RANDOMNESS" | "STATE_NOT_DURABLE" => {
             RejectReason::Busy
         }
