@@ -31,14 +31,14 @@ struct Ran {
     pictures: PathBuf,
 }
 
-/// Runs an example on a display of 1024x720.
-fn run_example(name: &str) -> Ran {
+/// Runs an example on a display of 1024x720, in the sandbox that it is made for.
+fn run_example(name: &str, sandbox: &str) -> Ran {
     let host = Host::start(&Options::default());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../packaging/examples")
         .join(name);
     let package = host.push_folder(&folder, &[]);
-    let report = host.run_job(&package, &["--display", "1024x720"]);
+    let report = host.run_job(&package, &["--display", "1024x720", "--sandbox", sandbox]);
     let job = report["job_id"].as_str().expect("an id").to_owned();
     let pictures = host.dir.join("pictures");
     let out = pictures.display().to_string();
@@ -106,7 +106,7 @@ impl Ran {
 
 #[test]
 fn chromium_runs_as_a_bot_in_its_own_sandbox() {
-    let ran = run_example("browser");
+    let ran = run_example("browser", "browser");
     ran.assert_succeeded();
     let said = String::from_utf8(ran.host.stream(&ran.job, "stdout")).expect("text");
     let confined = said.strip_prefix("renderers in their sandbox: ");
@@ -125,7 +125,7 @@ fn chromium_runs_as_a_bot_in_its_own_sandbox() {
 
 #[test]
 fn libreoffice_runs_as_a_bot() {
-    let ran = run_example("office");
+    let ran = run_example("office", "office");
     ran.assert_succeeded();
     // Two cells each, corner to corner, their size by the dots per inch of the display; the sheet
     // around them is white.
@@ -138,7 +138,7 @@ fn libreoffice_runs_as_a_bot() {
 
 #[test]
 fn a_tk_program_runs_as_a_bot() {
-    let ran = run_example("form");
+    let ran = run_example("form", "script");
     ran.assert_succeeded();
     let said = ran.host.stream(&ran.job, "stdout");
     assert_eq!(said, b"filled in: 17 parcels for Harbour Bakery\n");
@@ -148,4 +148,15 @@ fn a_tk_program_runs_as_a_bot() {
         // Its text and the field.
         wanted(0xffffff, 0.01..0.03, 0.0),
     ]);
+}
+
+#[test]
+fn chromium_in_the_sandbox_of_scripts_fails_and_says_why() {
+    let ran = run_example("browser", "script");
+    assert_eq!(ran.report["outcome"], "FAILED", "{:#}", ran.report);
+    assert_eq!(ran.report["wipe"]["complete"], true, "{:#}", ran.report);
+    let said = ran.host.stream(&ran.job, "stderr");
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("No usable sandbox!"), "{said}");
+    ran.host.assert_nothing_left();
 }

@@ -7,6 +7,7 @@ mod local;
 mod orders;
 mod packages;
 mod robotd;
+mod sandbox;
 mod specs;
 mod store;
 mod tenancy;
@@ -25,6 +26,7 @@ fn main() {
         local::CLAIMS,
         orders::CLAIMS,
         packages::CLAIMS,
+        &sandbox::claims(),
         specs::CLAIMS,
         store::CLAIMS,
         tenancy::CLAIMS,
