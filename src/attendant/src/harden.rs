@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use sys::Signal;
 use sys::poll::Signals;
 use sys::process::{self, Limit};
+use sys::seccomp::{Architecture, Filter};
 
 /// Where the session's end of the conversation is.
 const SESSION: i32 = 3;
@@ -21,7 +22,13 @@ pub(crate) enum HardenError {
     /// Signals can't be blocked.
     #[error("the attendant can't block signals")]
     Signals(#[from] sys::poll::Error),
+    /// Its filter can't be put on.
+    #[error("the attendant can't give up system calls")]
+    Calls(#[from] sys::seccomp::Error),
 }
+
+/// Calls that it never makes.
+const REFUSED: &str = include_str!("refused.list");
 
 /// Gives up what is not needed and takes the session's descriptor.
 pub(crate) fn harden() -> Result<OwnedFd, HardenError> {
@@ -44,5 +51,19 @@ pub(crate) fn harden() -> Result<OwnedFd, HardenError> {
     process::set_umask(0o007);
     let session = process::take_inherited(SESSION)?;
     process::close_fds_except(&[session.as_fd()])?;
+    // Last, and before any thread: those that come inherit it.
+    Filter::refusing(&[REFUSED], Architecture::own()?)?.apply()?;
     Ok(session)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_list_makes_a_filter_on_every_architecture() {
+        for architecture in [Architecture::X86_64, Architecture::Aarch64] {
+            assert!(Filter::refusing(&[REFUSED], architecture).is_ok());
+        }
+    }
 }
