@@ -96,5 +96,7 @@ write_units() { # ARGUMENTS-OF-THE-ORCHESTRATOR
         sed -e "s#^ExecStart=.*#ExecStart=$PROGRAMS/robotd-session --attempt %i $session#" \
             "$from/${TEMPLATES[0]}" >"$UNITS/${TEMPLATES[0]}" &&
         sed -e "s#^ExecStart=.*#ExecStart=$PROGRAMS/robotd-session --teardown %i $session#" \
-            "$from/${TEMPLATES[1]}" >"$UNITS/${TEMPLATES[1]}"
+            "$from/${TEMPLATES[1]}" >"$UNITS/${TEMPLATES[1]}" &&
+        sed -e "s#^ExecStart=.*#ExecStart=$PROGRAMS/robotd-session --probe $session#" \
+            "$from/${TEMPLATES[2]}" >"$UNITS/${TEMPLATES[2]}"
 }

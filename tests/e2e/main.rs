@@ -21,6 +21,7 @@ mod missing;
 mod neighbours;
 mod order_keys;
 mod output;
+mod python;
 mod restarts;
 mod runs_a_job;
 mod secrets;
