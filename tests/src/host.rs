@@ -483,13 +483,9 @@ impl Host {
     pub fn control(&self, args: &[&str]) -> Output {
         let mut command = Command::new(programs().join("robotctl"));
         command.args(args);
-        if args.first() == Some(&"slot") {
-            command.arg("--admin").arg(self.run.join("b/admin.sock"));
-        } else {
-            command
-                .arg("--control")
-                .arg(self.run.join("a/control.sock"));
-        }
+        command
+            .arg("--control")
+            .arg(self.run.join("a/control.sock"));
         if args.first() == Some(&"enroll") {
             command.arg("--trust-dir").arg(self.dir.join("etc/trust.d"));
         }

@@ -158,7 +158,7 @@ pub struct WipeReport {
     pub volume: Option<VolumeReport>,
     /// Whether the volume's pages could reach swap: `none` (the host has none), `excluded`, `possible`.
     pub swap: String,
-    /// From the moment at which all processes were gone, milliseconds.
+    /// From the first step of the volume's end to its last proof, milliseconds.
     pub duration_ms: u64,
     /// What was swept outside the volume, one line per kind, for example `sysv-shm: 2`.
     pub swept: Vec<String>,

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate, open, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statvfs::fstatvfs;
@@ -94,7 +95,11 @@ impl Store {
         let length = i64::try_from(bytes).unwrap_or(i64::MAX);
         if let Err(error) = fallocate(&image.file, FallocateFlags::empty(), 0, length) {
             let _ = self.remove(name);
-            return Err(full(error.desc().to_owned()));
+            return Err(match error {
+                Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG => full(error.desc().to_owned()),
+                // A file system that can't promise space is no place for a volume.
+                other => failed(&other),
+            });
         }
         Ok(image)
     }
@@ -116,7 +121,7 @@ impl Store {
     /// Removes an image by its name and sees that no such name is there any more.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(nix::errno::Errno::ENOENT) => {}
+            Ok(()) | Err(Errno::ENOENT) => {}
             Err(error) => return Err(error.into()),
         }
         fsync(self.fd.as_fd())?;
