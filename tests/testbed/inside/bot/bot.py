@@ -131,7 +131,19 @@ def spin():
     print("percent:", round(100 * total / os.sysconf("SC_CLK_TCK") / passed), flush=True)
 
 
+def marks():
+    """A mark in 40 MiB of files on the volume. No process ever holds it whole: only pages of files do."""
+    halves = 'printf "%s-%s " volume-mark of-the-bot'
+    subprocess.run(["sh", "-c", halves + " | cat >/tmp/mark"], check=True)
+    for _ in range(21):
+        subprocess.run(["sh", "-c", "cat /tmp/mark /tmp/mark >/tmp/more && mv /tmp/more /tmp/mark"], check=True)
+    os.sync()
+    wait()
+
+
+
 MODES = {"hog": hog, "fill": fill, "memfd": memfd, "spin": spin, "idle": signal.pause}
 MODES |= {"later": lambda: (wait(), hog())}
 MODES |= {"wait": wait, "deaf": deaf, "plant": plant, "look": look, "bomb": bomb, "end": lambda: None}
+MODES["marks"] = marks
 MODES[sys.argv[1]]()
