@@ -6,6 +6,7 @@ mod limits;
 mod local;
 mod orders;
 mod packages;
+mod remains;
 mod robotd;
 mod sandbox;
 mod specs;
@@ -26,6 +27,7 @@ fn main() {
         local::CLAIMS,
         orders::CLAIMS,
         packages::CLAIMS,
+        remains::CLAIMS,
         &sandbox::claims(),
         specs::CLAIMS,
         store::CLAIMS,

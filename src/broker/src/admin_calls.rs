@@ -21,6 +21,7 @@ impl Broker {
                 };
                 self.answer_admin(&socket, &reply);
             }
+            Ok(Request::Remains) => self.tell_remains(socket),
             Ok(Request::Trust) => {
                 let reply = self.trust_shown().map_or_else(Reply::Refused, Reply::Trust);
                 self.answer_admin(&socket, &reply);

@@ -11,7 +11,7 @@
 //! * what happens: `serve` (the loop), `agent_calls` → `starting` → `session_calls` → `ending`,
 //!   `able` (what the host can do), `closing` (users), `limits` (that were reached), `due` (deadlines), `logins` (people on the host; `privileges` follows
 //!   the journal), `wiping` (volumes that their sessions could not end), and `recovery` at start
-//! * with whom: `launch` (programs and units), `bus` (systemd, logind), `work` (threads), `rate`, `admin_calls`
+//! * with whom: `launch` (programs and units), `bus` (systemd, logind), `work` (threads), `rate`, `admin_calls` and `remains`
 
 mod order_keys;
 mod policy;
@@ -41,6 +41,7 @@ mod limits;
 mod logins;
 mod rate;
 mod recovery;
+mod remains;
 mod serve;
 mod session_calls;
 mod starting;

@@ -420,6 +420,7 @@ impl Broker {
     fn take_work(&mut self) {
         for done in self.workers.take() {
             match done {
+                Done::Told => {}
                 Done::Surveyed { outcome } => self.surveyed(outcome),
                 Done::TakenIn { attempt, taken } => self.package_taken(attempt, taken),
                 Done::UserClosed {

@@ -8,11 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use order::AttemptRef;
 use privsep::Refusal;
+use privsep::admin::Remain;
 use privsep::session::Resources;
+use sys::fdpass::Seqpacket;
 use sys::poll::Event;
 use sys::process::Identity;
 
 use crate::bus::{Bus, Seen};
+use crate::remains::Places;
 use crate::store::{Ready, Store, Wanted};
 use crate::tidying::Kept;
 
@@ -23,6 +26,12 @@ pub(crate) enum Job {
         store: Box<Store>,
         wanted: Wanted,
         archive: Option<OwnedFd>,
+    },
+    /// Count what is still there of jobs and tell who asked.
+    CountRemains {
+        socket: Seqpacket,
+        known: Vec<Remain>,
+        places: Places,
     },
     /// Look through the store.
     Survey { store: Box<Store> },
@@ -65,6 +74,8 @@ pub(crate) enum Done {
         attempt: AttemptRef,
         taken: Result<Ready, Refusal>,
     },
+    /// Somebody was answered.
+    Told,
     Surveyed {
         outcome: Result<Vec<Kept>, sys::beneath::Error>,
     },
@@ -124,7 +135,9 @@ impl Workers {
             // In one line with the teardowns: none overtakes a bound that is still being set.
             Job::StartUnit { .. } | Job::BoundUser { .. } | Job::KillStrays { .. } => &self.units,
             // A user whose units hang must not hold up its neighbours: a thread each, one per slot.
-            Job::CloseUser { .. } => &worker(self.give_back.clone(), Arc::clone(&self.bell)),
+            Job::CloseUser { .. } | Job::CountRemains { .. } => {
+                &worker(self.give_back.clone(), Arc::clone(&self.bell))
+            }
         };
         // A worker ends only with the process (panic = abort).
         let _ = to.send(job);
@@ -190,6 +203,14 @@ fn carry_out(job: Job, bus: &mut Bus) -> Done {
                 None => store.open(&wanted),
             };
             Done::TakenIn { attempt, taken }
+        }
+        Job::CountRemains {
+            socket,
+            known,
+            places,
+        } => {
+            crate::remains::answer(&socket, known, &places);
+            Done::Told
         }
         Job::Survey { store } => Done::Surveyed {
             outcome: store.survey(),

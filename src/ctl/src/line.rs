@@ -83,6 +83,16 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: SlotVerb,
     },
+    /// List what is still on this host of jobs, how it is kept and what ends it (root)
+    Remains {
+        /// robotd-broker's socket
+        #[arg(
+            long,
+            value_name = "SOCKET",
+            default_value = "/run/robotd-broker/admin.sock"
+        )]
+        admin: PathBuf,
+    },
     /// Show or change whose orders count (root)
     Trust {
         /// robotd-broker's socket
@@ -147,6 +157,7 @@ mod tests {
             vec!["robotctl", "enroll", "--token", "t"],
             vec!["robotctl", "slot", "list", "--json"],
             vec!["robotctl", "slot", "recover", "robot01"],
+            vec!["robotctl", "remains", "--json"],
             vec!["robotctl", "trust", "list"],
             vec!["robotctl", "trust", "apply", "set.json"],
             vec!["robotctl", "slot", "release-tenant", "robot01"],

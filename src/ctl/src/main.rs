@@ -7,6 +7,7 @@ mod ask;
 mod enroll;
 mod line;
 mod outcome;
+mod remains;
 mod show;
 mod slots;
 mod trust;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Verb::Drain { wait } => ask::drain(&line.control, *wait),
         Verb::Resume => ask::resume(&line.control),
         Verb::Validate { file } => validate::validate(file),
+        Verb::Remains { admin } => remains::list(admin),
         Verb::Trust {
             admin,
             verb: TrustVerb::List,

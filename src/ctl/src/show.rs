@@ -131,7 +131,7 @@ pub(crate) fn jobs(jobs: &[JobLine]) -> String {
 }
 
 /// Bytes as a person reads them.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
     let mut unit = 0;

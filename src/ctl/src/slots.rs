@@ -1,5 +1,6 @@
 //! Slots belong to the broker: asked over its own socket, which only root can open.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -70,7 +71,16 @@ pub(crate) fn unexpected(reply: Reply) -> Bad {
     }
 }
 
+pub(crate) fn unreadable(detail: String) -> Bad {
+    Bad::new("VERSIONS_DIFFER", detail, exit::SOFTWARE)
+}
+
 pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Reply, Bad> {
+    ask_with(socket, request).map(|(reply, _)| reply)
+}
+
+/// The same, with the descriptors that came along.
+pub(crate) fn ask_with(socket: &Path, request: &Request) -> Result<(Reply, Vec<OwnedFd>), Bad> {
     let broken = |error: Error| {
         let (code, detail) = match exit_of(&error) {
             exit::NO_PERMISSION => ("NOT_ROOT", "only root may; run it with sudo".to_owned()),
@@ -78,7 +88,6 @@ pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Reply, Bad> {
         };
         Bad::new(code, detail, exit_of(&error))
     };
-    let unreadable = |detail: String| Bad::new("VERSIONS_DIFFER", detail, exit::SOFTWARE);
     let connection = Seqpacket::connect(socket).map_err(broken)?;
     let packet = privsep::encode(request).map_err(|error| unreadable(error.to_string()))?;
     connection.send(&packet, &[]).map_err(broken)?;
@@ -87,7 +96,9 @@ pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Reply, Bad> {
         .recv_within(&mut buffer, PATIENCE)
         .map_err(broken)?;
     let received = received.ok_or_else(|| broken(Error::Closed))?;
-    privsep::decode(&buffer[..received.len]).map_err(|error| unreadable(error.to_string()))
+    let reply =
+        privsep::decode(&buffer[..received.len]).map_err(|error| unreadable(error.to_string()))?;
+    Ok((reply, received.fds))
 }
 
 fn exit_of(error: &Error) -> u8 {

@@ -42,6 +42,7 @@ fn every_help_text_reads_as_reviewed() {
         "slot list",
         "slot recover",
         "slot release-tenant",
+        "remains",
         "trust",
         "trust list",
         "trust apply",
@@ -120,5 +121,75 @@ fn a_host_that_takes_no_jobs_says_why() {
     golden(
         "status-unhealthy",
         &robotctl(&["--control", &socket.to_string_lossy(), "status"]),
+    );
+}
+
+/// A broker that gives one answer with a document.
+fn broker_with(folder: &Path, remains: &[privsep::admin::Remain]) -> PathBuf {
+    let socket = folder.join("admin.sock");
+    let listener = sys::fdpass::Listener::bind(&socket, 0o600).unwrap();
+    let document = privsep::encode_document(&remains.to_vec()).unwrap();
+    std::thread::spawn(move || {
+        use std::os::fd::AsFd as _;
+        for _ in 0..2 {
+            let peer = listener.accept().unwrap();
+            peer.recv(&mut vec![0; privsep::MAX_PACKET]).unwrap();
+            let memory = sys::memfd::sealed(c"remains", &document).unwrap();
+            let reply = privsep::encode(&privsep::admin::Reply::Remains).unwrap();
+            peer.send(&reply, &[memory.as_fd()]).unwrap();
+        }
+    });
+    socket
+}
+
+#[test]
+fn what_remains_is_told_with_how_it_is_kept_and_what_ends_it() {
+    use privsep::admin::{Remain, RemainKind as Kind};
+    let remain = |kind, name: &str, tenant: Option<&str>, bytes, why: &str| Remain {
+        kind,
+        name: name.into(),
+        tenant: tenant.map(str::to_owned),
+        path: "/var/lib/x".into(),
+        files: 1,
+        bytes,
+        partial: kind == Kind::OwnLanes,
+        until_unix_ms: (kind == Kind::Package).then_some(1_800_000_000_000),
+        why: why.into(),
+    };
+    let job = "01929c3e-0000-7000-8000-000000000001.1";
+    let all = [
+        remain(Kind::Job, job, Some("acme"), 0, "account robot01"),
+        remain(Kind::Lane, job, Some("acme"), 1536, ""),
+        remain(Kind::Sockets, job, Some("acme"), 0, ""),
+        remain(Kind::Result, job, Some("acme"), 4096, ""),
+        remain(
+            Kind::Quarantine,
+            "robot02",
+            Some("globex"),
+            512,
+            "a process is left (NOT_PROVEN_CLEAN)",
+        ),
+        remain(Kind::Package, &"ab".repeat(32), None, 3 << 20, ""),
+        remain(Kind::Staging, job, None, 8192, ""),
+        remain(Kind::Outbox, "", None, 512, ""),
+        remain(Kind::Replay, "", None, 4096, ""),
+        remain(Kind::Tenants, "", None, 512, ""),
+        remain(Kind::Journal, "", None, 4096, ""),
+        remain(Kind::OwnLanes, "", None, 1 << 20, ""),
+        remain(Kind::Fetched, "", None, 4096, ""),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let socket = broker_with(folder.path(), &all);
+    let socket = socket.to_string_lossy();
+    golden("remains", &robotctl(&["remains", "--admin", &socket]));
+    golden(
+        "remains-json",
+        &robotctl(&["remains", "--json", "--admin", &socket]),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let socket = broker_with(folder.path(), &[]);
+    golden(
+        "remains-nothing",
+        &robotctl(&["remains", "--admin", &socket.to_string_lossy()]),
     );
 }

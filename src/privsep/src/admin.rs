@@ -16,6 +16,8 @@ pub enum Request {
         /// Its account.
         account: String,
     },
+    /// Everything of jobs that is still on this host.
+    Remains,
     /// Whose orders count.
     Trust,
     /// Put a set of order keys into force.
@@ -28,6 +30,63 @@ pub enum Request {
         /// Its account.
         account: String,
     },
+}
+
+/// Largest list of what remains.
+pub const MAX_REMAINS: usize = 4 << 20;
+
+/// Something of jobs that is still on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remain {
+    /// What it is.
+    pub kind: RemainKind,
+    /// Of which job, package or slot; empty = of all.
+    pub name: String,
+    /// Whose, where it is one tenant's.
+    pub tenant: Option<String>,
+    /// Where it, or its record, lies.
+    pub path: String,
+    /// Names below it.
+    pub files: u64,
+    /// Bytes that it takes on the disk.
+    pub bytes: u64,
+    /// There is more than was counted.
+    pub partial: bool,
+    /// When it goes by itself, milliseconds since 1970; absent = on the condition of its kind.
+    pub until_unix_ms: Option<u64>,
+    /// Why it is there, where that is not plain.
+    pub why: String,
+}
+
+/// What can remain of jobs; robotctl says of each how it is kept and what ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RemainKind {
+    /// A job that has a slot now.
+    Job,
+    /// Output of an attempt that is not delivered yet.
+    Lane,
+    /// The directory of an attendant's sockets.
+    Sockets,
+    /// A signed result that is not delivered yet.
+    Result,
+    /// What could not be proven clean.
+    Quarantine,
+    /// A package for the next job.
+    Package,
+    /// A package being taken in or removed.
+    Staging,
+    /// Security events that robotd was not there to take.
+    Outbox,
+    /// Ids of started attempts and fences of their licenses: nothing starts twice.
+    Replay,
+    /// Whom each slot served last.
+    Tenants,
+    /// robotd's list of jobs.
+    Journal,
+    /// robotd's own records that are not delivered yet.
+    OwnLanes,
+    /// Packages on their way to the broker.
+    Fetched,
 }
 
 /// Whose orders count on this host.
@@ -72,6 +131,8 @@ pub enum Reply {
     Slots(Vec<SlotLine>),
     /// To [`Request::Recover`].
     Recovered,
+    /// To [`Request::Remains`]: a list of [`Remain`]s is in a sealed memfd sent along.
+    Remains,
     /// To [`Request::Trust`].
     Trust(TrustShown),
     /// To [`Request::ApplyKeySet`]: this version is in force.
