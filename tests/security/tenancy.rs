@@ -1,9 +1,11 @@
 //! Tenants on one host: an order gets what its tenant's entry names, and a slot stays with its
 //! tenant.
 
-use order::{Outcome, Sha256Hex, SigningKey};
+use std::os::fd::AsFd as _;
+
+use order::{AttemptRef, Outcome, Sha256Hex, SigningKey};
 use privsep::Refusal;
-use privsep::broker::{Reply, Request};
+use privsep::broker::{Reply, Request, StopMode};
 use tests::Options;
 
 use crate::robotd::{Robotd, Target, connect};
@@ -21,6 +23,10 @@ pub(crate) const CLAIMS: &[(&str, fn())] = &[
     (
         "tenancy::a_slot_keeps_its_tenant_over_a_restart_until_root_releases_it",
         kept,
+    ),
+    (
+        "tenancy::without_a_network_no_tenant_meets_another_by_name_or_port",
+        no_meeting,
     ),
     (
         "tenancy::shared_slots_pass_from_tenant_to_tenant_with_an_event",
@@ -185,4 +191,72 @@ fn shared() {
     let changes = robotd.events(CHANGED);
     assert_eq!(changes.len(), 2, "{changes:?}");
     assert!(changes[0].contains("acme") && changes[0].contains("globex"));
+}
+
+/// Waits where another could find it.
+const WAITS: &str = "import socket, time
+name = socket.socket(socket.AF_UNIX); name.bind('\\0of-acme'); name.listen()
+port = socket.socket(); port.bind(('127.0.0.1', 47311)); port.listen()
+time.sleep(1000)
+";
+
+/// Its exit code says what it found.
+const LOOKS: &str = "import socket, sys
+def connects(one, to):
+    try: one.connect(to); return 1
+    except OSError: return 0
+sys.exit(connects(socket.socket(socket.AF_UNIX), '\\0of-acme') + 2 * connects(socket.socket(), ('127.0.0.1', 47311)))
+";
+
+fn begin(target: &Target, robotd: &mut Robotd, tenant: &str, code: &str) -> (AttemptRef, String) {
+    let attempt = Target::attempt();
+    let (digest, archive) = target.package(code);
+    let reserved = robotd.reserve_for(attempt, tenant, None);
+    let (account, challenge) = reserved.expect("a slot");
+    let mut order = target.order(attempt, challenge, digest);
+    order.tenant = tenant.into();
+    assert_eq!(robotd.start(attempt, &target.sign(&order)), Ok(true));
+    let asked = Request::Package { attempt };
+    assert_eq!(robotd.ask(asked, &[archive.as_fd()]), Reply::Done);
+    (attempt, account)
+}
+
+fn no_meeting() {
+    let target = Target::new(&Options {
+        slots: 2,
+        ..Options::default()
+    });
+    let mut robotd = connect(&target.host);
+    let (first, account) = begin(&target, &mut robotd, "acme", WAITS);
+    robotd.await_phase(first, order::Phase::Running);
+    let account = sys::account::by_name(&account).expect("a look-up");
+    let uid = account.expect("the account").uid;
+    tests::eventually("the first one's name", || {
+        let bots = sys::account::processes_of_uid(uid).expect("processes");
+        let names = bots
+            .iter()
+            .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/net/unix")).ok());
+        let mut names = names;
+        names.any(|names| names.contains("@of-acme")).then_some(())
+    });
+    let (second, other) = begin(&target, &mut robotd, "globex", LOOKS);
+    let (result, _) = robotd.result(second);
+    assert_eq!(
+        result.exit_code,
+        Some(0),
+        "1 = by name, 2 = by port: {result:#?}"
+    );
+    assert_ne!(other, target.host.slots.accounts()[0]);
+    let mode = StopMode::Kill;
+    assert_eq!(
+        robotd.ask(
+            Request::Stop {
+                attempt: first,
+                mode
+            },
+            &[]
+        ),
+        Reply::Done
+    );
+    assert_eq!(robotd.result(first).0.outcome, Outcome::Stopped);
 }
