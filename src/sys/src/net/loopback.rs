@@ -1,26 +1,11 @@
-//! The network namespace of a job.
+//! The loopback interface of a new namespace.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-/// The loopback interface could not be brought up.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No socket to ask on could be made.
-    #[error("can't make a socket to configure loopback")]
-    Socket {
-        /// The kernel's reason.
-        source: Errno,
-    },
-    /// Its state could not be read or set.
-    #[error("can't bring the interface lo up")]
-    Loopback {
-        /// The kernel's reason; `EPERM` without `CAP_NET_ADMIN` over the namespace.
-        source: Errno,
-    },
-}
+use super::Error;
 
 /// Brings `lo` up in the network namespace of the calling process, where a new one has it down;
 /// programs that talk to themselves over 127.0.0.1 need it.
@@ -35,7 +20,10 @@ pub fn loopback_up() -> Result<(), Error> {
         SockFlag::SOCK_CLOEXEC,
         None,
     )
-    .map_err(|source| Error::Socket { source })?;
+    .map_err(|source| Error::Socket {
+        kind: "loopback",
+        source,
+    })?;
     raise(&any).map_err(|source| Error::Loopback { source })
 }
 
