@@ -13,7 +13,7 @@ fn root() -> PathBuf {
 }
 
 /// Which of our crates each crate may depend on.
-const CRATES: [(&str, &[&str]); 15] = [
+const CRATES: [(&str, &[&str]); 16] = [
     ("wire", &[]),
     ("order", &[]),
     ("events", &[]),
@@ -24,6 +24,7 @@ const CRATES: [(&str, &[&str]); 15] = [
     ("privsep", &["order"]),
     ("broker", &["events", "order", "package", "privsep", "sys"]),
     ("session", &["order", "pam", "privsep", "sys"]),
+    ("egress", &["order", "privsep", "sys"]),
     ("attendant", &["order", "privsep", "spool", "sys", "wire"]),
     (
         "agent",

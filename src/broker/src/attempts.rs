@@ -14,7 +14,7 @@ use privsep::session::{Report, Sandbox};
 use privsep::{Refusal, broker};
 use serde::{Deserialize, Serialize};
 
-use crate::policy::NetworkProfile;
+use crate::policy::Network;
 use crate::record::SessionProcess;
 use crate::store::Ready;
 
@@ -74,7 +74,7 @@ impl Bound {
 /// A verified, permitted and committed order, until its session has it.
 pub(crate) struct Started {
     pub(crate) order: Order,
-    pub(crate) network: NetworkProfile,
+    pub(crate) network: Network,
     pub(crate) sandbox: Sandbox,
 }
 

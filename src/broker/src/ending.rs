@@ -109,6 +109,7 @@ impl Broker {
             lane_epoch: report.lane_epoch.clone(),
             lane_last_seq: report.lane_last_seq,
             processes_killed: report.processes_killed,
+            network: report.network.clone(),
             wipe: report.wipe.clone(),
             usage: report.usage,
             not_enforced: report.not_enforced.clone(),
@@ -404,6 +405,7 @@ pub(crate) fn empty(outcome: Outcome) -> Report {
         processes_killed: 0,
         usage: None,
         not_enforced: vec![],
+        network: None,
         wipe: None,
         sandbox: None,
     }

@@ -10,7 +10,7 @@
 //! * what is kept: `record` (slots, results, started attempts), `fences`, `tenants` (whose slots), `outbox` (events), `store` (packages; `tidying` removes)
 //! * what happens: `serve` (the loop), `agent_calls` → `starting` → `session_calls` → `ending`,
 //!   `able` (what the host can do), `closing` (users), `limits` (that were reached), `due` (deadlines), `logins` (people on the host; `privileges` follows
-//!   the journal), `wiping` (volumes that their sessions could not end), and `recovery` at start
+//!   the journal), `network` (what a job may reach), `wiping` (volumes that their sessions could not end), and `recovery` at start
 //! * with whom: `launch` (programs and units), `bus` (systemd, logind), `work` (threads), `rate`, `admin_calls` and `remains`
 
 mod order_keys;
@@ -39,6 +39,7 @@ mod ending;
 mod launch;
 mod limits;
 mod logins;
+mod network;
 mod rate;
 mod recovery;
 mod remains;

@@ -42,6 +42,10 @@ impl Broker {
                 self.volume_chosen(attempt, backend);
                 Ok(())
             }
+            (Who::Session(attempt), FromSession::NetworkRefused(denial)) => {
+                self.network_refused(attempt, &denial);
+                Ok(())
+            }
             (Who::Session(attempt), FromSession::PasswordWanted) => self.want_password(attempt),
             (Who::Session(attempt), FromSession::LimitsWanted(wanted)) => {
                 self.bound_user(attempt, wanted)
@@ -54,7 +58,10 @@ impl Broker {
                 Ok(())
             }
             (Who::Over(_), FromSession::Report(_)) => self.say_recorded(at),
-            (Who::Over(_), FromSession::Phase(_) | FromSession::Notice { .. }) => Ok(()),
+            (
+                Who::Over(_),
+                FromSession::Phase(_) | FromSession::Notice { .. } | FromSession::NetworkRefused(_),
+            ) => Ok(()),
             (Who::Teardown(account), FromSession::CloseUser) => {
                 self.close_user(account.clone(), None, Who::Teardown(account))
             }
@@ -283,6 +290,7 @@ impl Broker {
         let code = match kind {
             NoticeKind::AttendantLost => Code::AttendantLost,
             NoticeKind::ArtifactRefused => Code::ArtifactRefused,
+            NoticeKind::EgressLost => Code::EgressLost,
             NoticeKind::LookedOn => Code::ScreenWatchBegan,
             NoticeKind::LooksNoMore => Code::ScreenWatchEnded,
         };
@@ -294,6 +302,16 @@ impl Broker {
                 .with("reason_code", refusal.code.as_str())
                 .with("reason", refusal.detail.as_str()),
         };
+        self.event(event, Some(attempt));
+    }
+
+    /// How often a job can make this an event is bounded by its egress and its session.
+    fn network_refused(&mut self, attempt: AttemptRef, denial: &privsep::egress::Denial) {
+        let event = Self::event_now(Code::NetworkRefused)
+            .with("asked", denial.asked.as_str())
+            .with("count", denial.count)
+            .with("reason_code", denial.code.as_str())
+            .with("reason", denial.reason.as_str());
         self.event(event, Some(attempt));
     }
 
@@ -399,6 +417,11 @@ impl Broker {
         let teardown = Teardown {
             account: account(&slot.account, 1000)?,
             attendant: account(&slot.attendant, 1)?,
+            egress: slot
+                .egress
+                .as_deref()
+                .map(|name| account(name, 1))
+                .transpose()?,
             backend: self.backend,
             attempt: attempt.or_else(|| self.quarantined.get(name).map(|(attempt, _)| *attempt)),
             volume,

@@ -16,7 +16,7 @@ use crate::agent_calls::{nanos, wall_ms};
 use crate::attempts::{Bound, Stage, Started};
 use crate::broker::Broker;
 use crate::launch::systemd_runs;
-use crate::policy::{NetworkProfile, OnLoss, permit_order, permitted, resources};
+use crate::policy::{Network, OnLoss, permit_order, permitted, resources};
 use crate::record::{RecordError, SlotRecord};
 use crate::store::{Ready, Wanted};
 use crate::trust::{NoKey, Trust};
@@ -75,10 +75,11 @@ impl Broker {
             held.stage = Stage::AwaitsPackage;
         }
         self.event(
-            Self::event_now(Code::JobStarted).with("account", account),
+            Self::event_now(Code::JobStarted).with("account", account.as_str()),
             Some(attempt),
         );
         self.tell_weakened(attempt, &sandbox);
+        self.tell_of_network(attempt, &account);
         if !package_needed {
             self.take_in(attempt, None)?;
         }
@@ -286,8 +287,9 @@ impl Broker {
             hard_end_ns: bound.hard_end_ns,
             lease_until_ns: bound.lease_until_ns,
             stop_at_lease_end: self.policy.lease.on_loss == OnLoss::StopAtExpiry,
-            host_network: *network == NetworkProfile::Host,
             sandbox: sandbox.clone(),
+            host_network: *network == Network::Host,
+            egress: self.egress(network, slot)?,
         })
     }
 }

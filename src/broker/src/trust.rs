@@ -25,6 +25,9 @@ struct Pinned {
     order_keys: Vec<VerifyingKey>,
     #[serde(default)]
     root_key: Option<VerifyingKey>,
+    /// Hosts of its addresses. Enrolments of before have none.
+    #[serde(default)]
+    orchestrator: Vec<String>,
 }
 
 /// Trust anchors of this host.
@@ -36,6 +39,8 @@ pub(crate) struct Trust {
     pub(crate) version: u64,
     pub(crate) keys: Vec<OrderKey>,
     pub(crate) revoked: Vec<KeyId>,
+    /// Names and addresses of the orchestrator.
+    pub(crate) orchestrator: Vec<String>,
 }
 
 /// Why a key does not count.
@@ -75,6 +80,7 @@ impl Trust {
             version: 0,
             keys: pinned.order_keys.into_iter().map(unlimited).collect(),
             revoked: vec![],
+            orchestrator: pinned.orchestrator,
         };
         if let Some((_, set)) = stored(&paths.state, trust.root)? {
             (trust.version, trust.keys, trust.revoked) = (set.version, set.keys, set.revoked);

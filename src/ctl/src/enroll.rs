@@ -29,6 +29,8 @@ struct Pin {
     order_keys: [VerifyingKey; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
     root_key: Option<VerifyingKey>,
+    /// Hosts of its addresses: no job's network leads there.
+    orchestrator: Vec<String>,
 }
 
 pub(crate) fn enroll(socket: &Path, token: &Path, trust_dir: &Path) -> Outcome {
@@ -108,6 +110,20 @@ fn read(path: &Path) -> Result<Token, Bad> {
     })
 }
 
+/// Names and addresses in the token's URLs, each once.
+fn hosts(token: &Token) -> Vec<String> {
+    let host = |url: &str| {
+        let authority = url.split_once("://")?.1.split('/').next()?;
+        let (host, _) = authority.rsplit_once(':')?;
+        let plain = host.trim_start_matches('[').trim_end_matches(']');
+        Some(plain.to_ascii_lowercase())
+    };
+    let urls = [&token.link_url, &token.enroll_url];
+    let mut hosts: Vec<String> = urls.into_iter().filter_map(|url| host(url)).collect();
+    hosts.dedup();
+    hosts
+}
+
 /// Replaced whole, readable for all: it holds public keys only.
 fn pin(token: &Token, folder: &Path) -> Result<(), Bad> {
     let path = folder.join(PIN);
@@ -117,6 +133,7 @@ fn pin(token: &Token, folder: &Path) -> Result<(), Bad> {
         agent_id: token.agent_id,
         order_keys: [token.order_key],
         root_key: token.root_key,
+        orchestrator: hosts(token),
     };
     let mut bytes = serde_json::to_vec_pretty(&document).map_err(|error| failed(error.into()))?;
     bytes.push(b'\n');
@@ -169,7 +186,7 @@ mod tests {
         let written: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(
             written,
-            json!({"v": 1, "agent-id": token.agent_id, "order-keys": [token.order_key]})
+            json!({"v": 1, "agent-id": token.agent_id, "order-keys": [token.order_key], "orchestrator": ["o"]})
         );
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,

@@ -318,7 +318,18 @@ catalogue! {
         "Offers are refused until it can. Enable what is missing (kernel, boot arguments, packages) and restart robotd-broker, or take it out of host.require in policy.toml.";
     HostNotProbed = 100703, Error, 0x303764cbfe25483bbdfc27760ffd5427,
         "what this host can do is not known: {reason}",
-        "`robotd-session --probe` did not report. Where the policy requires abilities, offers are refused. Look in the journal for robotd-probe.service.";}
+        "`robotd-session --probe` did not report. Where the policy requires abilities, offers are refused. Look in the journal for robotd-probe.service.";
+    // 1008xx: the network of jobs.
+    NetworkRefused = 100801, Warning, 0xc6c28d113c324665a213bf42615c0d63,
+        "the bot was refused {asked} ({reason_code}), {count} times: {reason}",
+        "The job's network profile does not allow it. If the bot is to reach it, add a rule to the profile in policy.toml; otherwise find out why it tries. What is never allowed is said in README.md.";
+    EgressLost = 100802, Error, 0xd570d3538ac94150b8660caab2a2a18f,
+        "the egress of the job died and was started again ({reason_code}): {reason}",
+        "The bot's connections were broken; nothing went around the egress. Look in the journal for what ended robotd-egress.";
+    NetworkUnconfined = 100803, Notice, 0xdc892689061a4e5a8a4a49859d9e3f50,
+        "the job of account {account} has the host's network",
+        "Its order names the network profile host, which policy.toml allows. A profile with rules would confine it.";
+}
 
 impl Code {
     /// The number.

@@ -14,6 +14,7 @@ mod envelope;
 mod ids;
 mod key_set;
 mod limits;
+mod network;
 mod outcome;
 mod renewal;
 mod result;
@@ -30,6 +31,7 @@ pub use envelope::{KeyId, MAX_BODY, MAX_RESULT, Purpose, Signed, SigningKey, Ver
 pub use ids::{AgentId, Attempt, AttemptRef, JobId, LeaseId, NIL, Sha256Hex};
 pub use key_set::{KeySet, KeySetError, MOST_KEYS, OrderKey};
 pub use limits::{LIMITS, LimitRange, Limits};
+pub use network::{NetworkUse, PeerUse};
 pub use outcome::{Outcome, Phase};
 pub use renewal::Renewal;
 pub use result::{

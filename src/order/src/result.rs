@@ -55,6 +55,9 @@ pub struct JobResult {
     pub lane_last_seq: u64,
     /// Processes that had to be killed after the bot's own end.
     pub processes_killed: u32,
+    /// What went over the job's egress; absent when its network profile has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<crate::NetworkUse>,
     /// What the wipe did and found; absent when there was no volume.
     pub wipe: Option<WipeReport>,
     /// What the job used; absent when it was never started or nobody could count.

@@ -63,7 +63,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{attendant, broker, doorbell, session};
+    use crate::{attendant, broker, doorbell, egress, session};
 
     #[test]
     fn a_message_comes_back_and_nothing_may_follow_it() {
@@ -94,6 +94,8 @@ mod tests {
             let _ = decode::<session::ToSession>(&packet);
             let _ = decode::<attendant::FromAttendant>(&packet);
             let _ = decode::<attendant::ToAttendant>(&packet);
+            let _ = decode::<egress::FromEgress>(&packet);
+            let _ = decode_document::<egress::Rules>(&packet);
             let _ = decode::<doorbell::FromAttendant>(&packet);
             let _ = decode::<doorbell::ToAttendant>(&packet);
         }

@@ -1,12 +1,13 @@
 //! The contract between the processes of one host: plain types and a codec, no I/O.
 //!
-//! Four conversations, each over a SOCK_SEQPACKET socket, one message per packet:
+//! Six conversations, each over a SOCK_SEQPACKET socket, one message per packet:
 //!
 //! | module | between | socket |
 //! |---|---|---|
 //! | [`broker`] | robotd (asks) and robotd-broker | `broker.sock` |
 //! | [`session`] | robotd-session (asks) and robotd-broker | `session.sock` |
 //! | [`attendant`] | robotd-session and its attendant | an inherited pair |
+//! | [`egress`] | robotd-session and the egress of its job | an inherited pair |
 //! | [`doorbell`] | robotd (asks) and an attendant | `attendant.sock` of the attempt |
 //! | [`admin`] | robotctl (asks) and robotd-broker | `admin.sock` |
 //!
@@ -21,6 +22,7 @@ pub mod attendant;
 pub mod broker;
 mod codec;
 pub mod doorbell;
+pub mod egress;
 mod refusal;
 pub mod session;
 pub mod volume;

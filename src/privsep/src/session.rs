@@ -47,6 +47,8 @@ pub enum FromSession {
         /// What happened.
         refusal: Refusal,
     },
+    /// The job's network refused something to the bot.
+    NetworkRefused(crate::egress::Denial),
     /// The account's password ([`Spec::account_secret`]) is wanted. Answer: [`ToSession::Secret`] or
     /// [`ToSession::SecretRefused`] with its name.
     PasswordWanted,
@@ -68,6 +70,8 @@ pub enum NoticeKind {
     AttendantLost,
     /// Something in the artifacts directory was not handed over.
     ArtifactRefused,
+    /// The job's egress died and was started again.
+    EgressLost,
     /// An administrator of the host began to look on over VNC.
     LookedOn,
     /// And does so no more.
@@ -203,8 +207,10 @@ pub struct Spec {
     pub lease_until_ns: u64,
     /// Stop the bot when the lease ends; otherwise it finishes.
     pub stop_at_lease_end: bool,
-    /// The bot may use the host's network; otherwise it has loopback only.
+    /// The bot may use the host's network; otherwise it has a namespace of its own.
     pub host_network: bool,
+    /// What it may reach from there; absent = loopback only.
+    pub egress: Option<Egress>,
     /// What keeps its programs in.
     pub sandbox: Sandbox,
 }
@@ -235,6 +241,15 @@ impl Sandbox {
     }
 }
 
+/// The way out of a job's own network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Egress {
+    /// The account of `robotd-egress`, for this slot alone.
+    pub account: Account,
+    /// What it lets through.
+    pub rules: crate::egress::Rules,
+}
+
 /// What all processes of a job may use together: bounds of its control group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
@@ -261,6 +276,8 @@ pub struct Teardown {
     pub account: Account,
     /// The attendant's account.
     pub attendant: Account,
+    /// The account of its egress, where the slot has one.
+    pub egress: Option<Account>,
     /// How sessions are opened.
     pub backend: Backend,
     /// The attempt that used the slot last; absent when nobody knows.
@@ -365,6 +382,8 @@ pub struct Report {
     pub usage: Option<Usage>,
     /// Limits of the order that were not in force.
     pub not_enforced: Vec<Unenforced>,
+    /// What went over its egress; absent when it had none.
+    pub network: Option<order::NetworkUse>,
     /// The wipe.
     pub wipe: Option<WipeReport>,
     /// The sandbox; absent when it never stood.

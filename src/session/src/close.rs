@@ -6,7 +6,7 @@ use std::time::Duration;
 use order::{Assurance, Display, Phase, SessionSummary, WipeReport};
 use privsep::Refusal;
 use privsep::attendant::{FromAttendant, ToAttendant};
-use privsep::session::{Backend, FromSession, NoticeKind, Report, Swept, ToSession};
+use privsep::session::{Account, Backend, FromSession, NoticeKind, Report, Swept, ToSession};
 
 use crate::collect::{Collector, Found};
 use crate::group::{self, KILL};
@@ -47,7 +47,8 @@ pub(crate) fn close(monitor: &mut Monitor, opened: Opened, outcome: Result<(), R
     monitor.pulse.beat_now();
     collect(monitor, &opened);
     finish_attendant(monitor);
-    sweep_attendant(monitor, &mut swept);
+    sweep_user(monitor, &monitor.spec.attendant.clone(), &mut swept);
+    let network = monitor.finish_egress(&mut swept);
     monitor.pulse.beat_now();
     let session = close_session(monitor, &opened, &mut swept);
     monitor.pulse.beat_now();
@@ -57,6 +58,7 @@ pub(crate) fn close(monitor: &mut Monitor, opened: Opened, outcome: Result<(), R
         outcome,
         opened.exited.unwrap_or_default(),
         session,
+        network,
         wipe,
     )
 }
@@ -261,9 +263,9 @@ fn finish_attendant(monitor: &mut Monitor) {
     monitor.pulse.beat_now();
 }
 
-/// Whatever ran as the attendant's user is gone too, and left nothing: it saw this job's output.
-fn sweep_attendant(monitor: &mut Monitor, swept: &mut Swept) {
-    let user = &monitor.spec.attendant;
+/// Whatever ran as the user of one of our own programs is gone too, and left nothing: it saw this job's
+/// output or what it said to others.
+pub(crate) fn sweep_user(monitor: &mut Monitor, user: &Account, swept: &mut Swept) {
     if let Err(error) = sys::account::kill_all_of_uid(user.uid.into(), KILL) {
         swept.leftovers.push(crate::text(&error));
     }

@@ -31,6 +31,10 @@ pub(crate) enum FromLeader {
 pub(crate) enum FromInit {
     /// The job's root stands and its socket listens; the socket comes along.
     Ready(SandboxSummary),
+    /// The sockets of one address family through which the job's network leads out, sent along.
+    Listening,
+    /// Where the kernel tells of packets that the job's network refuses, sent along.
+    PacketLog,
     /// The display answers; the directory of its socket comes along, opened O_PATH.
     DisplayReady {
         /// Its number.

@@ -11,7 +11,7 @@
 //!
 //! * `run`, `open` and `close`: the story of a job, as one straight function each; `report`: its end
 //! * `monitor`: the one place that waits; what to do about whoever speaks or dies meanwhile
-//! * `volume`, `attendant`, `given`, `leader`, `init`, `sandbox`, `collect`: what a job is made of;
+//! * `volume`, `attendant`, `egress`, `given`, `leader`, `init`, `sandbox`, `collect`: what a job is made of;
 //!   `account` and `opened`: whether it may have a session, and whether it got one
 //! * `limits`: what its processes may use together, and what they used
 //! * `probe`: what the host can do, for the broker
@@ -20,6 +20,7 @@
 mod account;
 mod attendant;
 mod collect;
+mod egress;
 mod given;
 mod inner;
 mod link;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use order::{DisplayKind, Phase};
 use privsep::Refusal;
 use privsep::attendant::{FromAttendant, ToAttendant};
+use privsep::egress::FromEgress;
 use privsep::session::{Backend, FromSession, Spec, ToSession};
 use sys::fdpass::Seqpacket;
 use sys::process::{Fork, Namespaces};
@@ -23,13 +24,15 @@ use crate::volume::Volume;
 const OPEN: Duration = Duration::from_secs(90);
 /// The display, its window manager and the attendant's connection to it.
 const DISPLAY: Duration = Duration::from_secs(60);
+/// The egress's first word.
+const NETWORK: Duration = Duration::from_secs(30);
 /// Where the attempt's output goes, made by the broker.
 pub(crate) struct Directories {
     pub(crate) spool: OwnedFd,
     pub(crate) socket: OwnedFd,
 }
 
-/// volume ─► attendant ─► session ─► init ─► display ─► bot
+/// volume ─► attendant ─► session ─► init ─► egress ─► display ─► bot
 pub(crate) fn open(
     monitor: &mut Monitor,
     opened: &mut Opened,
@@ -69,6 +72,7 @@ pub(crate) fn open(
     monitor.step(Phase::SessionOpen);
     init_ready(monitor)?;
     crate::limits::bound_slice(monitor)?;
+    open_network(monitor)?;
     if let Some(volume) = &mut opened.volume {
         volume.count_as_own();
     }
@@ -233,18 +237,43 @@ fn session_open(monitor: &mut Monitor) -> Result<String, Refusal> {
 }
 
 fn init_ready(monitor: &mut Monitor) -> Result<(), Refusal> {
-    let (sandbox, socket) = await_step(monitor, OPEN, "SANDBOX_FAILED", |_, event| match event {
-        Event::Init(FromInit::Ready(sandbox), mut fds) => {
-            fds.pop().map(|socket| Ok((sandbox, socket)))
-        }
-        _ => None,
-    })?;
+    let (sandbox, socket) = await_step(
+        monitor,
+        OPEN,
+        "SANDBOX_FAILED",
+        |monitor, event| match event {
+            Event::Init(FromInit::Listening, fds) => {
+                monitor.egress.way.families.push(fds);
+                None
+            }
+            Event::Init(FromInit::PacketLog, mut fds) => {
+                monitor.egress.way.packet_log = fds.pop();
+                None
+            }
+            Event::Init(FromInit::Ready(sandbox), mut fds) => {
+                fds.pop().map(|socket| Ok((sandbox, socket)))
+            }
+            _ => None,
+        },
+    )?;
     monitor.sandbox = Some(sandbox);
     monitor.tell_attendant(&ToAttendant::BotSocket, Some(&socket));
     if let Some(place) = &mut monitor.place {
         place.bot_socket = Some(socket);
     }
     Ok(())
+}
+
+/// Before the bot: it never meets a network that does not answer.
+fn open_network(monitor: &mut Monitor) -> Result<(), Refusal> {
+    if monitor.spec.egress.is_none() {
+        return Ok(());
+    }
+    monitor.start_egress()?;
+    await_step(monitor, NETWORK, "EGRESS_FAILED", |_, event| match event {
+        Event::Egress(FromEgress::Ready) => Some(Ok(())),
+        _ => None,
+    })
 }
 
 fn new_cookie() -> Result<[u8; 16], Refusal> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use order::{Outcome, SessionSummary, WipeReport};
+use order::{NetworkUse, Outcome, SessionSummary, WipeReport};
 use privsep::Refusal;
 use privsep::attendant::{MAX_ARTIFACT_NAME, MAX_ARTIFACTS};
 use privsep::session::{FromSession, Report, ToSession};
@@ -21,6 +21,7 @@ pub(crate) fn report(
     outcome: Result<(), Refusal>,
     exited: Exited,
     session: Option<SessionSummary>,
+    network: Option<NetworkUse>,
     wipe: Option<WipeReport>,
 ) -> Report {
     let end = monitor.end.take();
@@ -51,6 +52,7 @@ pub(crate) fn report(
         processes_killed: exited.left,
         usage: monitor.usage(),
         not_enforced: std::mem::take(&mut monitor.bounds.not_enforced),
+        network,
         wipe,
         sandbox: monitor.sandbox.take(),
     })
@@ -154,6 +156,22 @@ mod tests {
         }
     }
 
+    fn largest_use() -> NetworkUse {
+        let peer = order::PeerUse {
+            name: "x".repeat(253),
+            address: "f".repeat(64),
+            port: u16::MAX,
+            connections: u64::MAX,
+            bytes_sent: u64::MAX,
+            bytes_received: u64::MAX,
+        };
+        NetworkUse {
+            peers: vec![peer; privsep::egress::MAX_PEERS],
+            more_peers: u64::MAX,
+            ..NetworkUse::default()
+        }
+    }
+
     #[test]
     fn the_largest_report_that_a_job_can_bring_about_fits_a_packet() {
         let long = "\u{fffd}".repeat(2_000);
@@ -207,6 +225,7 @@ mod tests {
                 };
                 8
             ],
+            network: Some(largest_use()),
             wipe: Some(WipeReport {
                 complete: false,
                 assurance: Assurance::Failed,

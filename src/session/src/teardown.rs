@@ -43,10 +43,12 @@ pub(crate) fn run(account: &str, socket: &Path) -> Result<(), Refusal> {
         };
         swept.leftovers.extend(leftovers);
     }
-    for (account, backend) in [
-        (&slot.account, slot.backend),
-        (&slot.attendant, Backend::Pam),
-    ] {
+    let accounts = [
+        Some((&slot.account, slot.backend)),
+        Some((&slot.attendant, Backend::Pam)),
+        slot.egress.as_ref().map(|account| (account, Backend::Pam)),
+    ];
+    for (account, backend) in accounts.into_iter().flatten() {
         let rest = crate::sweep::account(account, backend, &mut || {});
         swept.swept.extend(rest.swept);
         swept.leftovers.extend(rest.leftovers);
@@ -96,7 +98,7 @@ fn end_monitor(slot: &Teardown, swept: &mut Swept) {
     }
 }
 
-/// The job's group or slice, then every process of both accounts: an attendant pins the mount
+/// The job's group or slice, then every process of its accounts: an attendant pins the mount
 /// namespace in which the volume lies.
 fn end_processes(slot: &Teardown, swept: &mut Swept) {
     let group = slot.attempt.as_ref().and_then(group::left);
@@ -107,7 +109,12 @@ fn end_processes(slot: &Teardown, swept: &mut Swept) {
     if let Err(error) = killed {
         swept.leftovers.push(crate::text(&error));
     }
-    for account in [&slot.account, &slot.attendant] {
+    let accounts = [
+        Some(&slot.account),
+        Some(&slot.attendant),
+        slot.egress.as_ref(),
+    ];
+    for account in accounts.into_iter().flatten() {
         match kill_all_of_uid(account.uid.into(), KILL) {
             Ok(killed) => {
                 swept.processes_killed += u32::try_from(killed.processes).unwrap_or(u32::MAX)

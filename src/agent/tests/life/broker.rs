@@ -161,6 +161,7 @@ impl Broker {
             lane_epoch,
             lane_last_seq,
             processes_killed: 0,
+            network: None,
             wipe: None,
         };
         let signed = self

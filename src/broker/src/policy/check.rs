@@ -34,6 +34,7 @@ pub(super) fn check(policy: &Policy) -> Result<(), PolicyError> {
     check_interpreters(policy)?;
     check_limits(policy)?;
     super::sandbox::check(policy)?;
+    super::network::check(policy)?;
     check_paths(policy)?;
     super::publisher::check(policy)?;
     super::tenancy::check(policy)?;
@@ -65,7 +66,9 @@ fn check_accounts(policy: &Policy) -> Result<(), PolicyError> {
         ));
     }
     for (number, slot) in policy.slots.iter().enumerate() {
-        for (key, name) in [("account", &slot.account), ("attendant", &slot.attendant)] {
+        let own = [("account", &slot.account), ("attendant", &slot.attendant)];
+        let egress = slot.egress.as_ref().map(|name| ("egress", name));
+        for (key, name) in own.into_iter().chain(egress) {
             let key = format!("slot[{number}].{key}");
             if !account_name(name) {
                 return Err(refuse(
@@ -76,7 +79,7 @@ fn check_accounts(policy: &Policy) -> Result<(), PolicyError> {
             if !seen.insert(name) {
                 return Err(refuse(
                     key,
-                    format!("{name} is used twice; every slot needs two accounts of its own"),
+                    format!("{name} is used twice; every slot needs accounts of its own"),
                 ));
             }
         }

@@ -5,6 +5,7 @@
 
 mod ceiling;
 mod check;
+mod network;
 mod permit;
 mod publisher;
 mod sandbox;
@@ -19,6 +20,8 @@ use serde::Deserialize;
 
 pub(crate) use ceiling::{permitted, resources};
 pub use check::PolicyError;
+pub(crate) use network::Network;
+use network::NetworkPolicy;
 pub(crate) use permit::{interpreter, permit_order};
 use sandbox::{HostPolicy, SandboxPolicy};
 pub(crate) use volume::VolumePolicy;
@@ -147,6 +150,9 @@ pub struct SlotPolicy {
     pub account: String,
     /// The attendant's account: no other process runs under it.
     pub attendant: String,
+    /// The account of the egress, for jobs whose network profile has rules: as the attendant's.
+    #[serde(default)]
+    pub egress: Option<String>,
 }
 
 /// Which packages are taken.
@@ -251,43 +257,6 @@ impl Default for LimitPolicy {
             io_weight: 100,
             io_mib_per_second: 0,
             open_files: 65_536,
-        }
-    }
-}
-
-/// What jobs may reach.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct NetworkPolicy {
-    /// Profiles that orders may name: `none` (loopback of its own only), `host` (the host's network).
-    pub profiles: Vec<NetworkProfile>,
-}
-
-impl Default for NetworkPolicy {
-    fn default() -> Self {
-        Self {
-            profiles: vec![NetworkProfile::None, NetworkProfile::Host],
-        }
-    }
-}
-
-/// A network profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NetworkProfile {
-    /// A network namespace with nothing but loopback.
-    None,
-    /// The host's network.
-    Host,
-}
-
-impl NetworkProfile {
-    /// The profile of a name.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        match name {
-            "none" => Some(Self::None),
-            "host" => Some(Self::Host),
-            _ => None,
         }
     }
 }

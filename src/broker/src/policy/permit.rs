@@ -6,20 +6,20 @@ use order::Order;
 use privsep::Refusal;
 
 use super::ceiling::permit_limits;
-use super::{NetworkProfile, Policy};
+use super::{Network, Policy};
 
 /// Checks `order`, which runs under `account`, against the ceiling; returns the network that it gets.
 pub(crate) fn permit_order(
     policy: &Policy,
     order: &Order,
     account: &str,
-) -> Result<NetworkProfile, Refusal> {
+) -> Result<Network, Refusal> {
     permit_account(order, account)?;
     policy.permit_tenant(order, account)?;
     permit_publisher(policy, order, sys::clock::unix_ms())?;
     permit_limits(policy, &order.limits)?;
     policy.sandbox.permit(&order.profiles.sandbox)?;
-    permit_network(policy, order)
+    super::network::permit(policy, &order.profiles.network)
 }
 
 fn permit_account(order: &Order, account: &str) -> Result<(), Refusal> {
@@ -48,20 +48,6 @@ fn permit_publisher(policy: &Policy, order: &Order, now_unix_ms: u64) -> Result<
             let detail = "the package is not signed by a publisher; sign it with `package push --sign KEY`, \
                           or set packages.allow-unsigned = true in the policy of a host that is only for trials";
             Err(Refusal::new("PACKAGE_UNSIGNED", detail))
-        }
-    }
-}
-
-fn permit_network(policy: &Policy, order: &Order) -> Result<NetworkProfile, Refusal> {
-    let profile = NetworkProfile::named(&order.profiles.network);
-    match profile.filter(|profile| policy.network.profiles.contains(profile)) {
-        Some(profile) => Ok(profile),
-        None => {
-            let detail = format!(
-                "network profile {:?} is not in this host's policy (network.profiles)",
-                order.profiles.network
-            );
-            Err(Refusal::new("NETWORK_NOT_ALLOWED", detail))
         }
     }
 }

@@ -9,7 +9,7 @@ use order::Order;
 use privsep::Refusal;
 use serde::Deserialize;
 
-use super::{NetworkProfile, Policy, PolicyError};
+use super::{Policy, PolicyError};
 
 /// One tenant's part of the ceiling.
 #[derive(Clone, Debug, Deserialize)]
@@ -176,10 +176,12 @@ pub(super) fn check(policy: &Policy) -> Result<(), PolicyError> {
             )
         })?;
         known(&tenant.networks, |name| {
-            let profile = NetworkProfile::named(name);
-            profile.is_some_and(|profile| policy.network.profiles.contains(&profile))
+            super::network::permit(policy, name).is_ok()
         })
-        .map_err(|name| bad("networks", format!("{name:?} is not in network.profiles")))?;
+        .map_err(|name| {
+            let why = "is not in network.profiles and no name of a [[network.profile]]";
+            bad("networks", format!("{name:?} {why}"))
+        })?;
         known(&tenant.secrets, is_pattern).map_err(|name| {
             bad(
                 "secrets",

@@ -118,6 +118,7 @@ fn result(order: &Order) -> JobResult {
         lane_epoch: String::new(),
         lane_last_seq: 0,
         processes_killed: 0,
+        network: None,
         wipe: Some(WipeReport {
             complete: true,
             assurance: Assurance::VolatileReleased,

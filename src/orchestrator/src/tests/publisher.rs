@@ -206,6 +206,11 @@ pub(super) fn result(
         lane_epoch: crate::archive::hex(&LOG),
         lane_last_seq: last_seq,
         processes_killed: 0,
+        network: Some(order::NetworkUse {
+            profile: "erp".into(),
+            peers: vec![order::PeerUse::default()],
+            ..order::NetworkUse::default()
+        }),
         wipe: Some(WipeReport {
             complete: true,
             assurance: Assurance::CryptographicErase,

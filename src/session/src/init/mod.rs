@@ -6,6 +6,7 @@
 
 mod display;
 mod limits;
+mod network;
 mod proc;
 mod programs;
 mod root;
@@ -60,9 +61,7 @@ fn prepare(spec: &Spec, inherited: &Inherited) -> Result<Plan, Refusal> {
         display::prepare(&spec.account, cookie).map_err(|error| failed(&error))?;
     }
     let socket = root::listen()?;
-    if !spec.host_network {
-        sys::net::loopback_up().map_err(|error| failed(&error))?;
-    }
+    network::open(spec, &inherited.monitor)?;
     become_bot(spec).map_err(|error| failed(&error))?;
     // Last: what stands above needs what this takes away.
     let sandbox = plan.confine_init(&root::writable(spec))?;

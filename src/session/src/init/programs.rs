@@ -118,6 +118,13 @@ pub(super) fn environment(
             &format!("unix:path={runtime}/bus"),
         ));
     }
+    if spec
+        .egress
+        .as_ref()
+        .is_some_and(|egress| egress.rules.proxy)
+    {
+        env.extend(super::network::proxy_variables());
+    }
     env.extend(spec.env.iter().cloned());
     last_wins(env)
 }

@@ -193,6 +193,9 @@ fn robot(spec: &Spec, root: &Path) -> Step {
 /// /etc/resolv.conf is a link into /run on many hosts; a job with the host's network needs what
 /// it points to.
 fn resolver(spec: &Spec, root: &Path) -> Step {
+    if spec.egress.is_some() {
+        return super::network::resolver(root);
+    }
     let target = fs::canonicalize("/etc/resolv.conf").unwrap_or_default();
     if spec.host_network && target.starts_with("/run") {
         let place = root.join(target.strip_prefix("/")?);

@@ -74,6 +74,8 @@ impl Monitor {
                 Some(Event::Attendant(FromAttendant::Ready { epoch }))
             }
             Event::AttendantEnded => self.restart_attendant(),
+            Event::Egress(said) => self.hear_of_network(said),
+            Event::EgressEnded => self.restart_egress(),
             other => Some(other),
         }
     }

@@ -20,6 +20,7 @@ use sys::process::Process;
 use sys::pulse::Pulse;
 
 use crate::attendant::{Attendant, Place};
+use crate::egress::Egress;
 use crate::given::Given;
 use crate::link::Link;
 
@@ -49,6 +50,7 @@ pub(crate) struct Monitor {
     pub(crate) place: Option<Place>,
     pub(crate) attendant: Option<Attendant>,
     pub(crate) attendant_restarts: u32,
+    pub(crate) egress: Egress,
     pub(crate) lane_epoch: String,
     pub(crate) leader: Option<Leader>,
     /// From then on the account's processes are the job's.
@@ -112,6 +114,7 @@ impl Monitor {
             place: None,
             attendant: None,
             attendant_restarts: 0,
+            egress: Egress::default(),
             lane_epoch: String::new(),
             leader: None,
             leader_started: false,
@@ -155,6 +158,10 @@ impl Monitor {
         self.deadlines.clear();
         self.forget_idleness();
         self.closing = true;
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing
     }
 
     /// Asks for the bot's end. The first reason stays; a kill is never softened.

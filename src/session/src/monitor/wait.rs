@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use privsep::attendant::FromAttendant;
+use privsep::egress::FromEgress;
 use privsep::session::ToSession;
 use sys::poll::Watch;
 
@@ -21,6 +22,8 @@ pub(crate) enum Event {
     InitEnded,
     Attendant(FromAttendant),
     AttendantEnded,
+    Egress(FromEgress),
+    EgressEnded,
     /// SIGTERM and the like: the host or its administrator ends the session.
     Terminated,
     /// A deadline of the job has passed.
@@ -101,6 +104,12 @@ impl Monitor {
                 watches.push(Watch::readable(&attendant.socket));
             }
         }
+        if let Some(egress) = &self.egress.running {
+            watches.push(Watch::readable(&egress.process));
+            if !egress.gone {
+                watches.push(Watch::readable(&egress.socket));
+            }
+        }
         // An error here is a descriptor that was closed under us: the reads below find out which.
         let _ = sys::poll::wait(&mut watches, timeout);
     }
@@ -128,6 +137,7 @@ impl Monitor {
         self.hear_init(&mut events);
         self.hear_leader(&mut events);
         self.hear_attendant(&mut events);
+        self.hear_egress(&mut events);
         events
     }
 
@@ -163,6 +173,29 @@ impl Monitor {
             // What it said last was read before.
             self.leader = None;
             events.push(Event::LeaderEnded);
+        }
+    }
+
+    fn hear_egress(&mut self, events: &mut Vec<Event>) {
+        let Some(egress) = &mut self.egress.running else {
+            return;
+        };
+        if !egress.gone {
+            match hear(&egress.socket) {
+                Heard::Message(message, _) => {
+                    events.push(Event::Egress(message));
+                    return;
+                }
+                Heard::Nothing => {}
+                Heard::Gone => {
+                    egress.gone = true;
+                    let _ = egress.process.send(sys::Signal::SIGKILL);
+                }
+            }
+        }
+        if let Ok(Some(_)) = egress.process.try_wait() {
+            self.egress.running = None;
+            events.push(Event::EgressEnded);
         }
     }
 
