@@ -23,6 +23,9 @@ pub(crate) struct Spec {
     pub(crate) account: Option<String>,
     /// Name of the secret that is the account's password. Not one of `secrets`.
     pub(crate) account_secret: Option<String>,
+    /// Name of a network profile of the host's policy.
+    #[serde(default = "no_network")]
+    pub(crate) network: String,
     pub(crate) display: Option<Display>,
     pub(crate) screenshots: Screenshots,
     pub(crate) limits: Limits,
@@ -35,6 +38,11 @@ pub(crate) struct Spec {
     pub(crate) data_class: String,
     pub(crate) requester: String,
     pub(crate) automation: Automation,
+}
+
+/// Loopback only: what a job gets that asks for nothing.
+pub(crate) fn no_network() -> String {
+    "none".to_owned()
 }
 
 /// What the people who ordered the work call it. Travels in the offer.
@@ -63,6 +71,7 @@ pub(crate) struct Submission {
     pub(crate) pool: String,
     pub(crate) account: Option<String>,
     pub(crate) account_secret: Option<String>,
+    pub(crate) network: String,
     pub(crate) display: Option<Display>,
     pub(crate) screenshots: Screenshots,
     pub(crate) limits: Limits,

@@ -348,6 +348,9 @@ pub(super) struct Submit {
     /// Secret that is the account's password: the session is opened with it, the bot can't ask for it
     #[arg(long, value_name = "NAME")]
     pub(super) account_secret: Option<String>,
+    /// Network profile of the host's policy; none: loopback only
+    #[arg(long, default_value = "none", value_name = "PROFILE")]
+    pub(super) network: String,
     /// [xvfb:|xvnc:]WIDTHxHEIGHT[xDEPTH] or none
     #[arg(long, default_value = "1280x800", value_parser = display)]
     pub(super) display: Size,

@@ -114,6 +114,7 @@ fn submission(arguments: &Submit) -> Result<Submission, Refused> {
         pool: arguments.pool.clone(),
         account: arguments.account.clone(),
         account_secret: arguments.account_secret.clone(),
+        network: arguments.network.clone(),
         display,
         screenshots: screenshots(arguments),
         limits: limits(arguments),

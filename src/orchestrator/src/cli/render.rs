@@ -195,6 +195,18 @@ pub(super) fn job(job: &Value) -> String {
             ["profile", "landlock", "seccomp", "mdwe", "without"].as_slice(),
         ),
         (
+            "network",
+            "network",
+            [
+                "profile",
+                "connections",
+                "bytes_sent",
+                "bytes_received",
+                "refused",
+            ]
+            .as_slice(),
+        ),
+        (
             "wipe",
             "wipe",
             [

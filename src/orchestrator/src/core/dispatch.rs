@@ -350,7 +350,7 @@ fn offer_message(attempt: AttemptRef, spec: &Spec) -> v1::JobOffer {
             labels: automation.labels.clone().into_iter().collect(),
         }),
         sandbox_profile: spec.sandbox.name().to_owned(),
-        network_profile: super::starting::NETWORK.to_owned(),
+        network_profile: spec.network.clone(),
         volume_bytes: spec.limits.volume_bytes,
         answer_within: Some(duration(config::ANSWER_WITHIN)),
     }

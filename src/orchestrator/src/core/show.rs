@@ -23,6 +23,21 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+fn network(used: &order::NetworkUse) -> Value {
+    let peer = |peer: &order::PeerUse| {
+        json!({
+            "name": peer.name, "address": peer.address, "port": peer.port,
+            "connections": peer.connections, "bytes_sent": peer.bytes_sent,
+            "bytes_received": peer.bytes_received,
+        })
+    };
+    json!({
+        "profile": used.profile, "connections": used.connections, "bytes_sent": used.bytes_sent,
+        "bytes_received": used.bytes_received, "refused": used.refused,
+        "peers": used.peers.iter().map(peer).collect::<Vec<_>>(), "more_peers": used.more_peers,
+    })
+}
+
 pub(crate) fn stream(totals: &StreamTotals) -> Value {
     json!({"lines": totals.lines, "bytes": totals.bytes, "sha256": totals.sha256})
 }
@@ -150,6 +165,7 @@ impl Core {
             }).unwrap_or_default(),
             "remarks": result.as_ref().map(|result| result.remarks.clone()).unwrap_or_default(),
             "sandbox": result.as_ref().and_then(|result| result.sandbox.clone()),
+            "network": result.as_ref().and_then(|result| result.network.as_ref()).map(network),
             "wipe": result.as_ref().and_then(|result| result.wipe.as_ref()).map(show_wipe),
         });
         if let (Value::Object(shown), Value::Object(output)) = (&mut shown, output) {

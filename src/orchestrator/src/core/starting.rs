@@ -17,9 +17,6 @@ use crate::refused::Refused;
 use crate::spec::Spec;
 use crate::store::AttemptRow;
 
-/// Network profile of a job; what it grants stands in the broker's policy.
-pub(super) const NETWORK: &str = "host";
-
 /// What an order is made of, beside the spec.
 pub(super) struct Terms<'a> {
     pub(super) attempt: AttemptRef,
@@ -54,7 +51,7 @@ pub(super) fn make_order(spec: &Spec, terms: &Terms<'_>) -> Order {
         secrets: spec.secrets.clone(),
         profiles: Profiles {
             sandbox: spec.sandbox.name().to_owned(),
-            network: NETWORK.to_owned(),
+            network: spec.network.clone(),
         },
         lease: Lease {
             id: terms.held.id,

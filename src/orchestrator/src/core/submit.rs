@@ -175,6 +175,7 @@ fn resolve(submission: Submission, package: &PackageRow, by: &str) -> Spec {
         pool: submission.pool,
         account: submission.account,
         account_secret: submission.account_secret,
+        network: submission.network,
         display: submission.display,
         screenshots: submission.screenshots,
         limits: submission.limits,

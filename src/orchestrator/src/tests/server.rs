@@ -183,6 +183,7 @@ impl Server {
             pool: "default".to_owned(),
             account: None,
             account_secret: None,
+            network: "none".into(),
             display: None,
             screenshots: order::Screenshots::default(),
             limits: order::Limits::default(),
