@@ -20,7 +20,7 @@ note() { printf '\n== %s\n' "$*"; }
 
 step_packages() {
     local wanted=(libpam0g-dev xvfb tigervnc-standalone-server openbox x11-utils x11-xserver-utils dbus python3 procps at cron keyutils shellcheck
-        mmdebstrap e2fsprogs systemd-container iproute2 util-linux gnumeric xdotool gcc make
+        mmdebstrap e2fsprogs systemd-container iproute2 nftables util-linux gnumeric xdotool gcc make
         chromium libreoffice-calc python3-tk python3-pil) missing=() name
     for name in "${wanted[@]}"; do
         dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")

@@ -5,7 +5,7 @@
 readonly RUST_AT_LEAST=1.95
 readonly RUN_PACKAGES=(xvfb openbox dbus python3 xdotool gnumeric libpam-modules passwd procps util-linux e2fsprogs)
 readonly BUILD_PACKAGES=(gcc libc6-dev libpam0g-dev make pkg-config)
-readonly BUILT=(robotd robotd-broker robotd-session robotd-attendant robotd-unpack robotjob robotctl robot-orchestrator)
+readonly BUILT=(robotd robotd-broker robotd-session robotd-attendant robotd-egress robotd-unpack robotjob robotctl robot-orchestrator)
 readonly BUILD_MIB=4096 STATE_MIB=1024
 
 # Who builds: never root when a person used sudo.

@@ -59,6 +59,7 @@ write_policy() {
 	[[slot]]
 	account = "${PREFIX}01"
 	attendant = "$PREFIX-a01"
+	egress = "$PREFIX-e01"
 
 	[[publisher]]
 	name = "quickstart"
