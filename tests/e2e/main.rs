@@ -19,6 +19,7 @@ mod many;
 mod messages;
 mod missing;
 mod neighbours;
+mod network;
 mod order_keys;
 mod output;
 mod python;

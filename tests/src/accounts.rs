@@ -67,6 +67,14 @@ impl Slots {
             .collect()
     }
 
+    /// The accounts of their jobs' egress, in the same order.
+    pub fn egresses(&self) -> Vec<String> {
+        self.taken
+            .iter()
+            .map(|(number, _)| format!("{PREFIX}-e{number:02}"))
+            .collect()
+    }
+
     /// Their attendants' accounts, in the same order.
     pub fn attendants(&self) -> Vec<String> {
         self.taken

@@ -175,8 +175,16 @@ impl Host {
             programs.display(),
             options.volume
         );
-        for (account, attendant) in self.slots.accounts().iter().zip(self.slots.attendants()) {
-            text += &format!("[[slot]]\naccount = \"{account}\"\nattendant = \"{attendant}\"\n");
+        let accounts = self.slots.accounts();
+        let own = self
+            .slots
+            .attendants()
+            .into_iter()
+            .zip(self.slots.egresses());
+        for (account, (attendant, egress)) in accounts.iter().zip(own) {
+            text += &format!(
+                "[[slot]]\naccount = \"{account}\"\nattendant = \"{attendant}\"\negress = \"{egress}\"\n"
+            );
         }
         fs::write(self.policy_file(), text + &options.policy).expect("a policy");
         fs::set_permissions(self.policy_file(), fs::Permissions::from_mode(0o644)).expect("a mode");
@@ -700,7 +708,8 @@ impl Host {
     /// # Panics
     /// When they have.
     pub fn assert_nothing_left(&self) {
-        assert_eq!(Leftovers::of(&self.slots.accounts()), Leftovers::default());
+        let accounts = [self.slots.accounts(), self.slots.egresses()].concat();
+        assert_eq!(Leftovers::of(&accounts), Leftovers::default());
         assert_eq!(self.images(), Vec::<String>::new(), "{}", self.all_logs());
         let devices = sys::loopback::attached(|_| true).expect("loop devices");
         let own = |device: &sys::loopback::Attached| device.file.starts_with(&self.dir);
@@ -763,7 +772,12 @@ impl Drop for Host {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
-        for account in self.slots.accounts().iter().chain(&self.slots.attendants()) {
+        let all = [
+            self.slots.accounts(),
+            self.slots.attendants(),
+            self.slots.egresses(),
+        ];
+        for account in all.iter().flatten() {
             if let Ok(Some(account)) = sys::account::by_name(account) {
                 let _ =
                     sys::account::kill_all_of_uid(account.uid, std::time::Duration::from_secs(10));

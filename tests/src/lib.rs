@@ -5,6 +5,7 @@
 mod accounts;
 mod host;
 mod leftovers;
+mod peers;
 mod picture;
 pub mod procs;
 mod programs;
@@ -13,6 +14,7 @@ mod wait;
 pub use accounts::Slots;
 pub use host::{Host, Options, phases};
 pub use leftovers::Leftovers;
+pub use peers::Peers;
 pub use picture::{Area, Colour, Picture};
 pub use programs::{AGENT_USER, Copies, programs};
 pub use wait::eventually;

@@ -10,11 +10,12 @@ use nix::fcntl::{Flock, FlockArg};
 /// The user of robotd.
 pub const AGENT_USER: &str = "robotd";
 
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "robotd",
     "robotd-broker",
     "robotd-session",
     "robotd-attendant",
+    "robotd-egress",
     "robotd-unpack",
     "robotjob",
     "robotctl",
