@@ -91,7 +91,10 @@ fn a_bot_has_a_display_of_its_own_and_its_failure_is_pictured() {
 #[test]
 fn a_display_of_the_host_with_the_same_number_gets_none_of_a_bots_windows() {
     use std::os::linux::net::SocketAddrExt as _;
-    let host = Host::start(&Options::default());
+    let host = Host::start(&Options {
+        policy: "[packages]\nallow-unsigned = true\n[network]\nprofiles = [\"host\"]\n".to_owned(),
+        ..Options::default()
+    });
     // The bot has the host's network, and clients try these names first. When somebody's server has
     // one already, that is as good.
     let _servers = ["X0", "X1000"].map(|own| {
@@ -101,7 +104,7 @@ fn a_display_of_the_host_with_the_same_number_gets_none_of_a_bots_windows() {
     let asks = "import subprocess, sys\n\
         sys.exit(subprocess.run(['xdpyinfo'], stdout=subprocess.DEVNULL, timeout=30).returncode)\n";
     let package = host.push_python("asker", asks);
-    let report = host.run_job(&package, &["--display", "640x480"]);
+    let report = host.run_job(&package, &["--display", "640x480", "--network", "host"]);
     assert_eq!(report["outcome"], "SUCCEEDED", "{report:#}");
     host.assert_nothing_left();
 }

@@ -20,6 +20,7 @@ mod messages;
 mod missing;
 mod neighbours;
 mod network;
+mod network_attacks;
 mod order_keys;
 mod output;
 mod python;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tests::{Host, Options, Peers};
 
 /// What every bot here begins with: one way to say what became of a connection.
-const TRY: &str = r#"
+pub(crate) const TRY: &str = r#"
 import os, socket, sys, urllib.request
 def talk(host, port, data=b'hello'):
     try:
@@ -25,7 +25,7 @@ def get(url, proxies=None):
         return getattr(error, 'code', type(error).__name__)
 "#;
 
-fn names() -> Value {
+pub(crate) fn names() -> Value {
     json!({
         "erp.test": [["FOUR", "SIX"]],
         "www.sub.erp.test": [["FOUR"]],
@@ -33,14 +33,14 @@ fn names() -> Value {
     })
 }
 
-fn host(peers: &Peers, allow: &[&str], more: &str) -> Host {
+pub(crate) fn host(peers: &Peers, allow: &[&str], more: &str) -> Host {
     Host::start(&Options {
         policy: peers.policy(allow, more),
         ..Options::default()
     })
 }
 
-fn run(host: &Host, code: &str, more: &[&str]) -> (Value, String) {
+pub(crate) fn run(host: &Host, code: &str, more: &[&str]) -> (Value, String) {
     let package = host.push_python("bot", &format!("{TRY}{code}"));
     let report = host.run_job(&package, &[&["--network", "erp"], more].concat());
     let job = report["job_id"].as_str().expect("an id");

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use privsep::egress::{Denial, FromEgress, MAX_RULES, Rules, ToEgress};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
 
 use crate::crossing::Border;
 use crate::denials::Denials;
@@ -134,7 +135,7 @@ async fn attend(
     let readable = copy
         .and_then(waiting::readable)
         .map_err(StartError::Runtime)?;
-    let mut used = std::pin::pin!(pace(border));
+    let mut used = std::pin::pin!(pace(border, Instant::now()));
     loop {
         tokio::select! {
             ready = readable.readable() => {
@@ -148,16 +149,17 @@ async fn attend(
             Some(denial) = told.recv() => session.say(&FromEgress::Denied(denial))?,
             () = &mut used => {
                 session.say(&FromEgress::Used(border.ledger.so_far()))?;
-                used.set(pace(border));
+                used.set(pace(border, Instant::now() + TELLING));
             }
         }
     }
 }
 
-/// Something was counted, and the last telling is some time ago.
-async fn pace(border: &Border) {
+/// Something was counted, and the last telling is some time ago: what a killed egress had counted is
+/// lost with it but for the last moments.
+async fn pace(border: &Border, not_before: Instant) {
     border.ledger.changed.notified().await;
-    tokio::time::sleep(TELLING).await;
+    tokio::time::sleep_until(not_before).await;
 }
 
 fn finish(

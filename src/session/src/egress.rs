@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use order::{NetworkUse, Outcome, PeerUse};
 use privsep::Refusal;
-use privsep::egress::{Denial, FromEgress, MAX_PEERS, ToEgress};
+use privsep::egress::{Denial, FromEgress, MAX_ASKED, MAX_PEERS, ToEgress};
 use privsep::session::{Account, FromSession, NoticeKind, Swept};
 use sys::fdpass::Seqpacket;
 use sys::process::{Fork, Identity, Launch, Namespaces, Process, Program, exec_report};
@@ -101,8 +101,12 @@ impl Monitor {
         None
     }
 
-    fn tell_denial(&mut self, denial: Denial) {
+    fn tell_denial(&mut self, mut denial: Denial) {
         self.egress.denials += 1;
+        // It faces a bot: what it says has to fit a packet whatever it has become.
+        shorten(&mut denial.code, 64);
+        shorten(&mut denial.asked, MAX_ASKED);
+        shorten(&mut denial.reason, 512);
         if self.egress.denials <= MOST_DENIALS {
             self.link.tell(&FromSession::NetworkRefused(denial));
         }
@@ -172,6 +176,10 @@ impl Monitor {
     }
 }
 
+fn shorten(text: &mut String, most: usize) {
+    text.truncate(text.floor_char_boundary(most));
+}
+
 /// Adds what a second egress counted to what a first one did.
 fn add(sum: &mut NetworkUse, more: NetworkUse) {
     sum.connections = sum.connections.saturating_add(more.connections);
@@ -180,9 +188,8 @@ fn add(sum: &mut NetworkUse, more: NetworkUse) {
     sum.refused = sum.refused.saturating_add(more.refused);
     sum.more_peers = sum.more_peers.saturating_add(more.more_peers);
     for mut peer in more.peers {
-        // It is no bot, but it faces one.
-        peer.name.truncate(peer.name.floor_char_boundary(253));
-        peer.address.truncate(peer.address.floor_char_boundary(64));
+        shorten(&mut peer.name, 253);
+        shorten(&mut peer.address, 64);
         let same = |own: &&mut PeerUse| {
             (&own.name, &own.address, own.port) == (&peer.name, &peer.address, peer.port)
         };
