@@ -32,7 +32,9 @@ pub(crate) async fn serve(border: Arc<Border>, listener: TcpListener) {
 async fn pass(border: &Border, inside: TcpStream) {
     let local = inside.local_addr();
     let wanted = local.map(|local| sys::net::original_destination(&inside, local));
-    let Ok(Ok(wanted)) = wanted else {
+    let redirected = wanted.ok().and_then(Result::ok);
+    // No rule redirects what is for loopback.
+    let Some(wanted) = redirected.filter(|wanted| !wanted.ip().is_loopback()) else {
         // Somebody connected to the listener itself: there is nothing behind it.
         let denied = Denied::new("ADDRESS_FORBIDDEN", "a connection to the egress's own port");
         border.deny("the egress itself", &denied);

@@ -10,7 +10,8 @@
 //! * `untracked`: what the job says to itself takes no place in the kernel's table of connections
 //! * `redirected`: questions for names, whomever they are for, and every TCP connection to others
 //! * `leaving`: new connections beyond what a bot can mean are dropped, so that the table stays small;
-//!   what was redirected and what stays inside passes; the rest is logged to the egress and refused
+//!   what was redirected and what stays inside passes; ICMP, which no bot has a socket for, is the kernel's
+//!   own word on a refusal and is dropped; the rest is logged to the egress and refused
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
