@@ -64,7 +64,7 @@ fn peak() -> String {
 
 /// Without its key nothing in an encrypted folder can be moved or made; all of it can be removed.
 pub(crate) fn without_key(extent: Extent) {
-    let depth = extent.of(300, 5_000);
+    let depth = extent.of(300, 1_500);
     let place = Place::ext4_with(256, Some(&|base| encrypted(&base.join("tree"), depth)));
     let entries = fs::read_dir(place.tree()).unwrap();
     let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
@@ -79,14 +79,28 @@ pub(crate) fn without_key(extent: Extent) {
 /// In a keyring of its own, which goes with the command.
 fn encrypted(tree: &Path, depth: u64) {
     fs::create_dir(tree).unwrap();
-    let script = format!(
-        "e4crypt add_key -S s:73616c74 {0} >/dev/null && cd {0} && mkdir -p side/inner \
-         && for n in $(seq 1 200); do : >side/file$n; ln -s / side/inner/link$n; done \
-         && n=0; while [ $n -lt {depth} ]; do mkdir d && cd -P d && : >file && n=$((n+1)); done",
-        path(tree)
-    );
+    let fill = "import os, sys\n\
+        os.chdir(sys.argv[1])\n\
+        os.makedirs('side/inner')\n\
+        for n in range(200):\n    \
+        open(f'side/file{n}', 'w').close(); os.symlink('/', f'side/inner/link{n}')\n\
+        for n in range(int(sys.argv[2])):\n    \
+        os.mkdir('d'); os.chdir('d'); open('file', 'w').close()\n";
+    let script =
+        "e4crypt add_key -S s:73616c74 \"$1\" >/dev/null && exec python3 -c \"$3\" \"$1\" \"$2\"";
+    let depth = depth.to_string();
     let mut child = Command::new("keyctl")
-        .args(["session", "-", "sh", "-ec", &script])
+        .args([
+            "session",
+            "-",
+            "sh",
+            "-ec",
+            script,
+            "sh",
+            path(tree),
+            &depth,
+            fill,
+        ])
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

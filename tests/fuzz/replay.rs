@@ -61,27 +61,27 @@ const PACK: &str = "found.pack";
 fn packed(inputs: &[Vec<u8>]) -> Vec<u8> {
     let mut whole = Vec::new();
     for input in inputs {
-        let length = u32::try_from(input.len()).unwrap();
+        let length = u32::try_from(input.len()).expect("a small input");
         whole.extend(length.to_le_bytes());
         whole.extend(input);
     }
-    zstd::bulk::compress(&whole, 19).unwrap()
+    zstd::bulk::compress(&whole, 19).expect("compressed")
 }
 
 fn inputs(folder: &Path) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("the corpus")
+        .map(|entry| entry.expect("the corpus").path())
         .collect();
     paths.sort();
     for path in paths {
-        let bytes = fs::read(&path).unwrap();
+        let bytes = fs::read(&path).expect("the corpus");
         if !path.ends_with(PACK) {
             found.push(bytes);
             continue;
         }
-        let whole = zstd::bulk::decompress(&bytes, 64 << 20).unwrap();
+        let whole = zstd::bulk::decompress(&bytes, 64 << 20).expect("the corpus");
         let mut rest = &whole[..];
         while let Some((length, behind)) = rest.split_first_chunk() {
             let (input, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
