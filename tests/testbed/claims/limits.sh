@@ -37,7 +37,7 @@ limit_claims() {
     done
     claim "it is killed whole also when systemd was reloaded meanwhile" there agent_lives hog_is_killed_whole_after_a_reload
     claim "nothing of it is left" there all_is_clean
-    claim "two busy processes get a fifth of a processor and no more" there quota_holds 20
+    claim "two busy processes get half of a processor and no more" there quota_holds 50
     claim "a bot that does nothing is stopped" there idler_is_stopped
     claim "nothing of it is left" there all_is_clean
 }
