@@ -18,6 +18,8 @@ const JOBS: usize = 21;
 
 const BOT: &str = "#!/bin/bash\necho \"$EPOCHREALTIME\"\n";
 
+const ENTRY: &str = "name = \"clock\"\nentry = \"bot.sh\"\n";
+
 const POLICY: &str = "[sandbox]\nprofiles = [\"script\", \"browser\", \"legacy\"]\n\
                       legacy.without = [\"seccomp\", \"landlock\", \"mdwe\"]\n";
 
@@ -25,7 +27,7 @@ fn main() {
     let mut options = Options::default();
     options.policy += POLICY;
     let host = Host::start(&options);
-    let package = host.push("clock", &[("bot.sh", BOT)], None);
+    let package = host.push("clock", &[("bot.sh", BOT), ("robotd.toml", ENTRY)], None);
     println!("{:40} {}", "plain fork and exec", told(plain(&host)));
     for (profile, what) in [
         ("legacy", "namespaces and root alone"),
@@ -51,7 +53,7 @@ fn plain(host: &Host) -> Vec<f64> {
 }
 
 fn job(host: &Host, package: &str, profile: &str) -> f64 {
-    let report = host.run_job(package, &["--sandbox", profile, "--entry", "bot.sh"]);
+    let report = host.run_job(package, &["--sandbox", profile]);
     assert_eq!(report["outcome"], "SUCCEEDED", "{report:#}");
     let job = report["job_id"].as_str().expect("an id");
     first_instruction(&host.stream(job, "stdout")) - step(&report, "SESSION_OPEN")
