@@ -9,7 +9,7 @@ use privsep::abilities::Abilities;
 use privsep::broker::Notice;
 use privsep::session::{Sandbox, ToSession};
 
-use crate::broker::{Broker, Watch};
+use crate::broker::{Broker, Watch, Who};
 use crate::launch::systemd_runs;
 use crate::work::{Job, Unit};
 
@@ -33,14 +33,22 @@ impl Broker {
         }
     }
 
-    /// A first message on session.sock: the probe's answer.
-    pub(crate) fn probed(
-        &mut self,
-        at: usize,
-        pid: i32,
-        abilities: Abilities,
-    ) -> Result<(), Refusal> {
+    /// A first message on session.sock: it is told where volumes would lie.
+    pub(crate) fn probe_hello(&mut self, at: usize, pid: i32) -> Result<(), Refusal> {
         self.own_process(pid, PROBE_UNIT, &Watch::Probe)?;
+        self.sessions[at].who = Who::Probe;
+        let store = self.policy.volume.store.display().to_string();
+        self.answer_probe(at, &ToSession::Probe { store })
+    }
+
+    fn answer_probe(&self, at: usize, message: &ToSession) -> Result<(), Refusal> {
+        let packet = privsep::encode(message);
+        crate::broker::send(&self.sessions[at].socket, &packet, None)
+            .map_err(|problem| Refusal::new("MESSAGE_MALFORMED", problem))
+    }
+
+    /// What it found.
+    pub(crate) fn probed(&mut self, at: usize, abilities: Abilities) -> Result<(), Refusal> {
         self.operator(&format!("this host has {}", abilities.names().join(", ")));
         self.abilities = Some(abilities.clone());
         self.probe_until = None;
@@ -54,9 +62,7 @@ impl Broker {
             ));
         }
         self.notice(Notice::Abilities { abilities, missing });
-        let recorded = privsep::encode(&ToSession::Recorded);
-        crate::broker::send(&self.sessions[at].socket, &recorded, None)
-            .map_err(|problem| Refusal::new("MESSAGE_MALFORMED", problem))
+        self.answer_probe(at, &ToSession::Recorded)
     }
 
     /// The probe ended, or is given up. One that reported is not heard of again.

@@ -92,6 +92,8 @@ pub(crate) enum Who {
     Over(AttemptRef),
     /// The teardown of an account's slot.
     Teardown(String),
+    /// Who finds out what the host can do.
+    Probe,
 }
 
 /// A process whose end matters.

@@ -81,7 +81,7 @@ impl Broker {
         match who {
             Who::Session(attempt) => _ = self.tell_session(attempt, &message, None),
             Who::Teardown(_) => self.answer_teardown(name, &message),
-            Who::Unknown | Who::Over(_) => {}
+            Who::Unknown | Who::Over(_) | Who::Probe => {}
         }
     }
 }

@@ -29,7 +29,8 @@ impl Broker {
             (Who::Unknown, FromSession::TeardownHello { account }) => {
                 self.teardown_hello(at, pid, &account)
             }
-            (Who::Unknown, FromSession::Abilities(abilities)) => self.probed(at, pid, abilities),
+            (Who::Unknown, FromSession::ProbeHello) => self.probe_hello(at, pid),
+            (Who::Probe, FromSession::Abilities(abilities)) => self.probed(at, abilities),
             (Who::Session(attempt), FromSession::Phase(step)) => {
                 self.session_step(attempt, step);
                 Ok(())

@@ -36,7 +36,9 @@ pub enum FromSession {
     },
     /// A volume of this kind is about to be made: who tears it down has to know.
     VolumeChosen(VolumeBackend),
-    /// First and only message of `robotd-session --probe`. Answer: [`ToSession::Recorded`].
+    /// First message of `robotd-session --probe`. Answer: [`ToSession::Probe`].
+    ProbeHello,
+    /// What the probe found. Answer: [`ToSession::Recorded`].
     Abilities(Abilities),
     /// A step was done.
     Phase(PhaseAt),
@@ -86,6 +88,11 @@ pub enum ToSession {
     Spec,
     /// To [`FromSession::TeardownHello`].
     Teardown(Teardown),
+    /// To [`FromSession::ProbeHello`].
+    Probe {
+        /// Where images of volumes lie.
+        store: String,
+    },
     /// End the bot.
     Stop(StopMode),
     /// The lease holds until this CLOCK_BOOTTIME.

@@ -22,17 +22,23 @@ use crate::inner::say;
 pub(crate) fn run(socket: &Path) -> Result<(), Refusal> {
     let broker =
         Seqpacket::connect(socket).map_err(|error| crate::refusal("BROKER_UNREACHABLE", &error))?;
-    say(&broker, &FromSession::Abilities(find()), &[])?;
+    say(&broker, &FromSession::ProbeHello, &[])?;
+    let ToSession::Probe { store } = crate::teardown::answer(&broker)? else {
+        return Err(unexpected());
+    };
+    let found = find(Path::new(&store));
+    say(&broker, &FromSession::Abilities(found), &[])?;
     match crate::teardown::answer(&broker)? {
         ToSession::Recorded => Ok(()),
-        _ => Err(Refusal::new(
-            "BROKER_UNREACHABLE",
-            "the broker refused this probe",
-        )),
+        _ => Err(unexpected()),
     }
 }
 
-fn find() -> Abilities {
+fn unexpected() -> Refusal {
+    Refusal::new("BROKER_UNREACHABLE", "the broker refused this probe")
+}
+
+fn find(store: &Path) -> Abilities {
     let kernel = [
         (Ability::Landlock, sys::ability::landlock_version()),
         (Ability::Seccomp, kernel::filters_calls().into()),
@@ -48,7 +54,7 @@ fn find() -> Abilities {
     let found = kernel
         .into_iter()
         .chain(groups::find())
-        .chain(volumes::find());
+        .chain(volumes::find(store));
     Abilities::new(found)
 }
 

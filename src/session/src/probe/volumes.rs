@@ -2,27 +2,25 @@
 
 use std::path::Path;
 
+use order::VolumeBackend;
 use privsep::abilities::Ability;
 use sys::mount::{Attributes, Tmpfs};
 
-pub(super) fn find() -> Vec<(Ability, u32)> {
-    let (fscrypt, dm_crypt) = (fscrypt(), dm_crypt());
+/// As a job's volume is made, on the disk where it would lie.
+pub(super) fn find(store: &Path) -> Vec<(Ability, u32)> {
+    let tried = crate::volume::abilities(store);
+    let works = |backend| {
+        tried
+            .iter()
+            .any(|own| own.backend == backend && own.works.is_ok())
+    };
+    let (fscrypt, dm_crypt) = (works(VolumeBackend::Fscrypt), works(VolumeBackend::DmCrypt));
     vec![
         (Ability::Fscrypt, fscrypt.into()),
         (Ability::DmCrypt, dm_crypt.into()),
         (Ability::CryptoErase, (fscrypt || dm_crypt).into()),
         (Ability::NoSwap, keeps_out_of_swap().into()),
     ]
-}
-
-/// The kernel's ext4 knows it; whether a disk has it switched on is its volume's matter.
-fn fscrypt() -> bool {
-    Path::new("/sys/fs/ext4/features/encryption").exists()
-}
-
-/// The target is there, or the device mapper that would load it.
-fn dm_crypt() -> bool {
-    Path::new("/sys/module/dm_crypt").is_dir() && Path::new("/dev/mapper/control").exists()
 }
 
 /// No swap at all, or a tmpfs that the kernel keeps out of it.
