@@ -269,10 +269,12 @@ def until_full(what, step):
             number += 1
     except OSError as error:
         print(what, errno.errorcode[error.errno], number > 100)
-big = os.open('/tmp/big', os.O_CREAT | os.O_WRONLY)
-until_full('bytes', lambda number: os.write(big, b'x' * 65536))
-os.close(big)
-os.unlink('/tmp/big')
+# In two files: one alone comes to its own bound first.
+big = [os.open(f'/tmp/big{number}', os.O_CREAT | os.O_WRONLY) for number in range(2)]
+until_full('bytes', lambda number: os.write(big[number % 2], b'x' * 65536))
+for number in range(2):
+    os.close(big[number])
+    os.unlink(f'/tmp/big{number}')
 os.mkdir('/var/tmp/many')
 until_full('files', lambda number: os.close(os.open(f'/var/tmp/many/{number}', os.O_CREAT | os.O_WRONLY)))
 "#;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tests::{Host, Options};
 
+/// Unless an argument says how many.
 const ROUNDS: usize = 7;
 
 /// Name and lines of the policy's `[volume]`. dm-crypt only where the host has it.
@@ -89,6 +90,8 @@ fn median(values: &mut [u64]) -> u64 {
 }
 
 fn main() {
+    let asked = std::env::args().find_map(|argument| argument.parse().ok());
+    let rounds: usize = asked.unwrap_or(ROUNDS);
     let hosts: Vec<_> = KINDS
         .iter()
         .map(|(name, volume)| {
@@ -101,7 +104,7 @@ fn main() {
         })
         .collect();
     let mut seen: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
-    for round in 0..=ROUNDS {
+    for round in 0..=rounds {
         for (name, host, package) in &hosts {
             let Some(figures) = measure(host, package) else {
                 continue;
@@ -111,7 +114,7 @@ fn main() {
                 seen.entry((what, name)).or_default().push(value);
             }
         }
-        eprintln!("round {round} of {ROUNDS}");
+        eprintln!("round {round} of {rounds}");
     }
     println!(
         "| ms: median (least–most), × plain | {} |",
