@@ -98,7 +98,7 @@ while True:
     kib = lambda name: int(meminfo[name].split()[0])
     if kib("SwapTotal") - kib("SwapFree") > 128 << 10 or kib("SwapFree") < 64 << 10:
         time.sleep(1000)'
-    eventually 120 swapped
+    eventually 600 swapped
 }
 
 swap_has_no_mark() {
