@@ -473,7 +473,7 @@ mod tests {
         fn no_text_panics_and_no_rule_ever_grants_what_is_never_reached(text in "[a-z0-9*.:/\\[\\]-]{1,24}", bits in any::<u32>(), port in 1_u16..) {
             if let Ok(rule) = text.parse::<Rule>() {
                 let rules = Rules { allow: vec![rule], ..rules(&["0.0.0.0/0:*", "[::]/0:*"], &["10.0.0.0/8"]) };
-                for address in [IpAddr::V4(Ipv4Addr::from_bits(bits)), IpAddr::V4(Ipv4Addr::from_bits(bits % (1 << 24) | 0x7f00_0000))] {
+                for address in [IpAddr::V4(Ipv4Addr::from_bits(bits)), IpAddr::V4(Ipv4Addr::from_bits((bits % (1 << 24)) | 0x7f00_0000))] {
                     if kind_of(address) == Kind::Never {
                         prop_assert!(!rules.allows_address(address, port) && !rules.lets_names_lead_to(address, Some(port)));
                     }
