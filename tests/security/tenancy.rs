@@ -51,7 +51,7 @@ fn entries(policy: String, accounts: &[String]) -> String {
     let (first, second) = (&accounts[0], &accounts[1]);
     policy
         + &format!(
-            "{UNSIGNED}[[tenant]]\nname = \"acme\"\nslots = [\"{first}\"]\nsecrets = [\"erp\"]\n\
+            "{UNSIGNED}[network]\nprofiles = [\"none\", \"host\"]\n[[tenant]]\nname = \"acme\"\nslots = [\"{first}\"]\nsecrets = [\"erp\"]\n\
          [[tenant]]\nname = \"globex\"\nslots = [\"{second}\"]\nsecrets = [\"crm/*\"]\nnetworks = [\"host\"]\n"
         )
 }

@@ -173,6 +173,20 @@ fn named_file(kind: &str, path: &Path, swept: &mut Swept) {
     }
 }
 
+/// What was removed and is there again: something that is not the job makes it.
+fn come_back(uid: u32, swept: &mut Swept) {
+    for directory in SHARED {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let owned = fs::symlink_metadata(&path).is_ok_and(|facts| facts.uid() == uid);
+            let name = path.display().to_string();
+            if owned && !swept.leftovers.iter().any(|told| told.starts_with(&name)) {
+                swept.leftovers.push(format!("{name} is there again"));
+            }
+        }
+    }
+}
+
 /// The criterion for using the account again.
 fn prove(account: &Account, backend: Backend, swept: &mut Swept) {
     match sys::account::processes_of_uid(account.uid.into()) {
@@ -184,6 +198,7 @@ fn prove(account: &Account, backend: Backend, swept: &mut Swept) {
         )),
         Err(error) => swept.leftovers.push(crate::text(&error)),
     }
+    come_back(account.uid, swept);
     if backend == Backend::Logind {
         let runtime = format!("/run/user/{}", account.uid);
         if Path::new(&runtime).exists() {

@@ -38,8 +38,18 @@ fn run(profile: &str, code: &str) -> Tried {
     run_on(host(""), profile, code, &[])
 }
 
+/// In the host's network, for what its own would hide too.
+fn run_outside(profile: &str, code: &str) -> Tried {
+    let host = host("[network]\nprofiles = [\"host\"]\n");
+    tried(host, profile, code, &[], "host")
+}
+
 /// The same, on this host and with programs of ours in the package.
 fn run_on(host: Host, profile: &str, code: &str, programs: &[&Path]) -> Tried {
+    tried(host, profile, code, programs, "none")
+}
+
+fn tried(host: Host, profile: &str, code: &str, programs: &[&Path], network: &str) -> Tried {
     let folder = host.dir.join("packages/tries");
     std::fs::create_dir_all(&folder).expect("a folder");
     std::fs::write(folder.join("bot.py"), format!("{KIT}\n{code}")).expect("a write");
@@ -48,7 +58,7 @@ fn run_on(host: Host, profile: &str, code: &str, programs: &[&Path]) -> Tried {
         std::fs::copy(program, folder.join(name)).expect("a copy");
     }
     let package = host.push_folder(&folder, &["--name", "tries"]);
-    let report = host.run_job(&package, &["--sandbox", profile]);
+    let report = host.run_job(&package, &["--sandbox", profile, "--network", network]);
     let job = report["job_id"].as_str().expect("an id");
     let said = |stream| String::from_utf8_lossy(&host.stream(job, stream)).into_owned();
     let (out, err) = (said("stdout"), said("stderr"));
