@@ -6,6 +6,7 @@ HOST_PACKAGES=(mmdebstrap e2fsprogs systemd-container iproute2 util-linux debian
 
 GUEST_PACKAGES=(
   systemd systemd-sysv dbus libpam-systemd # what the robotd package depends on
+  e2fsprogs nftables
   xvfb xauth openbox python3               # what a job with a display needs
   procps iproute2                          # what tests look with
   cron at                                  # where a hostile job plants what outlives it
