@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Largest packet. Bounds what the privileged side reads into memory for one message.
-pub const MAX_PACKET: usize = 64 * 1024;
+/// Largest packet. Bounds what the privileged side reads into memory for one message. The largest is
+/// the report of a job that brought about all that it can: some 70,000 bytes.
+pub const MAX_PACKET: usize = 96 * 1024;
 
 /// Why a packet is refused. The connection that brought it is closed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
