@@ -371,10 +371,28 @@ pub(crate) fn dirt(wipe: Option<&WipeReport>, session: Option<&SessionSummary>) 
 /// A job that ended for a reason of ours has an event that says what to do.
 fn reason_event(refusal: &Refusal) -> Option<Event> {
     let code = match refusal.code.as_str() {
-        "SESSION_NOT_OPENED" | "PAM_REFUSED" | "SANDBOX_FAILED" | "ACCOUNT_LOCKED"
-        | "ACCOUNT_EXPIRED" | "ACCOUNT_AGED" | "ACCOUNT_IN_USE" | "ACCOUNT_UNKNOWN"
-        | "ACCOUNT_LINGERS" | "ACCOUNT_LOGGED_IN" | "HOST_CLOSED" | "STARTED_IN_SESSION"
-        | "PASSWORD_REFUSED" | "LOGIND_UNREACHABLE" | "SESSION_LIMIT" => Code::SessionOpenRefused,
+        "SESSION_NOT_OPENED"
+        | "PAM_REFUSED"
+        | "SANDBOX_FAILED"
+        | "ACCOUNT_LOCKED"
+        | "ACCOUNT_EXPIRED"
+        | "ACCOUNT_AGED"
+        | "ACCOUNT_IN_USE"
+        | "ACCOUNT_UNKNOWN"
+        | "ACCOUNT_LINGERS"
+        | "ACCOUNT_LOGGED_IN"
+        | "HOST_CLOSED"
+        | "STARTED_IN_SESSION"
+        | "PASSWORD_REFUSED"
+        | "LOGIND_UNREACHABLE"
+        | "SESSION_LIMIT"
+        | "LIMITS_NOT_SET"
+        | "NETWORK_FAILED"
+        | "EGRESS_FAILED"
+        | "VOLUME_FAILED"
+        | "VOLUME_BACKEND_MISSING"
+        | "VOLUME_STORE_FULL"
+        | "VOLUME_STORE_UNSAFE" => Code::SessionOpenRefused,
         "ACCOUNT_MISSING" | "ACCOUNT_NOT_ALLOWED" => Code::AccountRefused,
         "DISPLAY_FAILED" => Code::DisplayFailed,
         "SPOOL_FAILED" => Code::SpoolFailed,

@@ -14,7 +14,12 @@ impl Broker {
     /// The version in force after it.
     pub(crate) fn apply_key_set(&mut self, signed: &Signed) -> Result<u64, Refusal> {
         match apply(&self.policy.paths, signed) {
-            Ok(Applied::Before(version)) => Ok(version),
+            Ok(Applied::Before(version)) => {
+                // Whoever wrote it down may have died before it stopped anything.
+                let revoked = Trust::read(&self.policy.paths).map(|trust| trust.revoked);
+                self.stop_revoked(&revoked.unwrap_or_default());
+                Ok(version)
+            }
             Ok(Applied::Now(set)) => {
                 self.key_set_event(&set);
                 self.stop_revoked(&set.revoked);

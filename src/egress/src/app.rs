@@ -18,6 +18,9 @@ use crate::harden::harden;
 use crate::session::{Session, SessionError};
 use crate::{names, packets, proxy, redirected, waiting};
 
+/// Longest look-up of the orchestrator's name before the egress is ready.
+const LEARNING: Duration = Duration::from_secs(5);
+
 /// Between two tellings of what was used so far.
 const TELLING: Duration = Duration::from_secs(2);
 
@@ -88,8 +91,8 @@ async fn live(session: Session, given: Given) -> Result<(), StartError> {
     }
     let repeating = Arc::clone(&border);
     tokio::spawn(async move { repeating.denials.repeat().await });
-    let learning = Arc::clone(&border);
-    tokio::spawn(async move { learning.names.learn_orchestrator().await });
+    // Before the bot can connect anywhere; a resolver that does not answer holds up no job for long.
+    let _ = tokio::time::timeout(LEARNING, border.names.learn_orchestrator()).await;
     session.say(&FromEgress::Ready)?;
     attend(&session, &border, told).await
 }

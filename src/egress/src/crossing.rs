@@ -42,8 +42,8 @@ impl Border {
         }
     }
 
-    /// Waits until another connection may be accepted: those beyond the bound stay in the kernel's
-    /// queue, which is short, and cost nothing here.
+    /// Waits until another connection may go on: each listener holds one beyond the bound, the rest
+    /// stay in the kernel's queue, which is short, and cost nothing here.
     pub(crate) async fn room(&self) -> OwnedSemaphorePermit {
         if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
             return permit;

@@ -35,8 +35,9 @@ pub(crate) fn harden() -> Result<OwnedFd, HardenError> {
     process::not_dumpable()?;
     process::no_new_privileges()?;
     process::set_limit(Limit::Core(0))?;
-    process::set_limit(Limit::OpenFiles(OPEN_FILES))?;
-    // A way out is no way to start anything, and nothing here needs a second process.
+    process::limit_to_at_most(Limit::OpenFiles(OPEN_FILES))?;
+    // The session's unit has more, for its attendant; nothing here is locked or written to a file.
+    process::set_limit(Limit::LockedMemory(0))?;
     process::set_limit(Limit::FileSize(0))?;
     // A service manager that stops the session's unit signals all of its processes. The session
     // ends the job in order then; only it, or its end, ends us.

@@ -235,6 +235,8 @@ fn answered(
 
 fn finish_attendant(monitor: &mut Monitor) {
     if monitor.attendant.is_none() {
+        // The display's directory among it lies on the volume, which it would keep.
+        monitor.place = None;
         return;
     }
     // One that dies now is followed by another, which ends the lane in its place.

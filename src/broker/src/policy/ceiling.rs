@@ -66,8 +66,12 @@ pub(crate) fn resources(policy: &Policy, order: &Limits) -> Resources {
         cpu_weight: order.cpu_weight,
         io_weight: order.io_weight,
         io_bytes_per_second: bounded(io),
-        // Programs are read from the one, volumes on disks are on the other.
-        io_paths: vec!["/".to_owned(), policy.paths.state.display().to_string()],
+        // Programs are read from the first, packages from the second, volumes on disks are on the third.
+        io_paths: vec![
+            "/".to_owned(),
+            policy.paths.state.display().to_string(),
+            policy.volume.store.display().to_string(),
+        ],
     }
 }
 

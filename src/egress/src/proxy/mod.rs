@@ -27,11 +27,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Serves one listener for ever.
 pub(crate) async fn serve(border: Arc<Border>, listener: TcpListener) {
     loop {
-        let room = border.room().await;
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
+        // Not before: a listener that nobody connects to would keep the place of another's.
+        let room = border.room().await;
         let border = Arc::clone(&border);
         tokio::spawn(async move {
             pass(&border, stream).await;
