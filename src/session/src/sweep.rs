@@ -1,6 +1,5 @@
 //! What an account can leave outside its scratch volume, found and removed by account, and the
 //! proof that nothing of it is there any more.
-
 //!
 //! What a bot itself can reach is its volume: no path of the host is writable in its root, its IPC
 //! objects are those of its own namespace. What is looked for here was made for it by somebody
